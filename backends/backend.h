@@ -1,0 +1,171 @@
+/* The interface between the store and what keeps its records: the implementer's face.
+ *
+ * A backend is blocking by contract. Every function below but `name`, `caps` and `new_instance`
+ * may do I/O and is called only from jobs (worker threads); the store never has two calls of
+ * write, open or close in progress at once, but may run `replay` of different units at the same
+ * time. A backend sees no structure of the store's: a batch hands out its entries one by one
+ * through a function, and everything it hands out is immutable until the call returns.
+ *
+ * Kinds, told apart by capabilities, never by name. A *log* backend leaves authority with the
+ * store's index: it replays what was written and appends batches. A backend with
+ * NADB_BACKEND_VOLATILE keeps nothing: the store calls neither write nor replay.
+ *
+ * What a log backend promises:
+ *   1. write() is atomic: after a crash at any point, replay yields all entries of a batch or none.
+ *   2. Batches are kept in the order of write(); what replay yields is a prefix of that order.
+ *   3. A batch written with `is_sync`, once write() has returned NADB_OK, is in that prefix
+ *      together with every batch before it.
+ *   4. A batch whose write() failed with NADB_ENOSPC is not in that prefix and never will be.
+ *      After NADB_ESYNC it may or may not be, whole.
+ *   5. Bytes that fail their checksum are never handed out. */
+#ifndef NADB_BACKENDS_BACKEND_H
+#define NADB_BACKENDS_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "src/base/err.h"
+#include "src/base/slice.h"
+
+enum nadb_backend_caps {
+    NADB_BACKEND_LOG = 1 << 0,      /* the store's index is the authority */
+    NADB_BACKEND_VOLATILE = 1 << 1, /* keeps nothing and need not be called */
+};
+
+/* Where a record is kept, opaque to the store, which has NADB_LOC_BITS for it; 0 = nowhere. */
+#define NADB_LOC_BITS 44
+
+/* Bounds of an entry's parts; a backend refuses stored entries beyond them. */
+#define NADB_KEY_LEN_MAX       65536u
+#define NADB_VALUE_LEN_MAX     536870912u
+#define NADB_TAG_LEN_MAX       1024u
+#define NADB_TAGS_PACKED_MAX   (65535u * (2u + NADB_TAG_LEN_MAX))
+#define NADB_NAMESPACE_LEN_MAX 255u
+#define NADB_KEYSPACE_COUNT_MAX 65536u
+
+enum nadb_entry_kind {
+    NADB_ENTRY_PUT = 1,    /* the record of `key` is now this */
+    NADB_ENTRY_DELETE = 2, /* `key` has no record */
+    NADB_ENTRY_CLEAR = 3,  /* no record of the keyspace older than `version` exists */
+    NADB_ENTRY_NAME = 4,   /* keyspace `keyspace` is namespace `key` of database `db` */
+    NADB_ENTRY_DROP = 5,   /* as CLEAR, and the keyspace's name is free again */
+};
+
+/* One mutation. Slices are borrowed from whoever hands the entry out. */
+struct nadb_entry {
+    enum nadb_entry_kind kind;
+    uint16_t keyspace;
+    uint16_t db;               /* NAME only */
+    uint64_t version;          /* the mutation's sequence number, at most 48 bits */
+    struct nadb_slice key;     /* PUT, DELETE: the key; NAME: the namespace, may be empty */
+    struct nadb_slice value;   /* PUT only */
+    struct nadb_slice tags;    /* PUT only: each tag as u16 length (little-endian) and bytes */
+    uint64_t created_ms;       /* PUT only, Unix time, at most 42 bits; the same for the next two */
+    uint64_t updated_ms;
+    uint64_t expire_ms;        /* 0: never */
+    uint32_t accessed_s;       /* PUT only, Unix time in seconds */
+};
+
+struct nadb_batch;
+
+/* Fills *ret with entry `index` of the batch. Pure; thread: the worker that runs write(). */
+typedef void nadb_batch_entry_fn(
+    const struct nadb_batch *batch, size_t index, struct nadb_entry *ret);
+
+struct nadb_backend_stats {
+    uint64_t segments;      /* files that hold data */
+    uint64_t disk_bytes;    /* their size together */
+    uint64_t batches;       /* written since open */
+    uint64_t entries;       /* written since open */
+    uint64_t bytes_written; /* since open, framing included */
+    uint64_t syncs;         /* successful, since open */
+    uint64_t failures;      /* failed writes and syncs since open */
+};
+
+struct nadb_batch {
+    /* immutable while write() runs */
+    uint64_t seq;           /* number of the batch: 1, 2, 3, ... without gaps over restarts */
+    uint64_t last_version;  /* the newest version that the batch brings */
+    uint64_t wall_ms;       /* Unix time when the batch was cut: whatever expired by then is gone */
+    bool is_sync;           /* must be on stable storage when write() returns */
+    size_t count;           /* 0 is allowed: makes what was written before stable, marks wall_ms */
+    nadb_batch_entry_fn *entry;
+    const void *entry_ctx;
+    /* written by write() */
+    uint64_t *locs;         /* `count` places of PUT entries; may be NULL */
+    struct nadb_backend_stats stats;
+};
+
+/* What replay hands out: entries of whole batches in commit order. Freed by replay_free. */
+struct nadb_replay_chunk {
+    size_t count;
+    struct nadb_entry *entries;
+    uint64_t *locs;     /* where each PUT is kept */
+    uint64_t *dead_ms;  /* per entry: the latest wall_ms of its own or a later batch: a PUT whose
+                           expire_ms is not 0 and not above it had expired and must not come back */
+    bool is_last;       /* the unit has no more */
+    void *backend_private;
+};
+
+struct nadb_backend_open_info {
+    uint32_t units;            /* replay them all, apply in order 0 .. units-1 */
+    uint64_t last_batch_seq;   /* 0 when the backend is empty */
+    uint64_t last_version;
+    uint64_t bytes;            /* to be read by replay, for progress */
+    uint64_t torn_bytes;       /* cut from the tail: never acknowledged as durable */
+    bool was_clean;            /* closed by close() */
+    char note[200];            /* a warning for the operator, or "" */
+};
+
+struct nadb_backend;
+
+struct nadb_backend_opts {
+    const char *dir;            /* borrowed during new_instance */
+    uint64_t segment_size_bytes;
+};
+
+/* Allocates; touches nothing outside memory. Thread: any. Never NULL. */
+typedef struct nadb_backend *nadb_backend_new_fn(const struct nadb_backend_opts *opts);
+
+/* Takes the lock, checks and repairs what a crash left, prepares to append. On failure nothing
+ * is held and the instance can only be freed. */
+typedef enum nadb_err nadb_backend_open_fn(struct nadb_backend *backend,
+    struct nadb_backend_open_info *ret_info, struct nadb_error *reterr);
+
+/* Decodes the next part of a unit. `cursor` is 0 at first and the backend's to change. */
+typedef enum nadb_err nadb_backend_replay_fn(struct nadb_backend *backend, uint32_t unit,
+    uint64_t *cursor, struct nadb_replay_chunk *ret_chunk, struct nadb_error *reterr);
+
+typedef void nadb_backend_replay_free_fn(struct nadb_replay_chunk *chunk);
+
+/* Appends one batch; see the promises above. */
+typedef enum nadb_err nadb_backend_write_fn(
+    struct nadb_backend *backend, struct nadb_batch *batch, struct nadb_error *reterr);
+
+/* Makes everything stable, marks a clean end, lets go of the lock. The instance can only be
+ * freed afterwards, also after a failure. */
+typedef enum nadb_err nadb_backend_close_fn(
+    struct nadb_backend *backend, struct nadb_error *reterr);
+
+/* Frees a new, failed or closed instance; an open one is let go of as if the process had died. */
+typedef void nadb_backend_free_fn(struct nadb_backend *backend);
+
+struct nadb_backend_ops {
+    const char *name; /* the value of the `backend` option */
+    unsigned caps;
+    nadb_backend_new_fn *new_instance;
+    nadb_backend_open_fn *open;
+    nadb_backend_replay_fn *replay;
+    nadb_backend_replay_free_fn *replay_free;
+    nadb_backend_write_fn *write;
+    nadb_backend_close_fn *close;
+    nadb_backend_free_fn *free;
+};
+
+/* The first member of every implementation's struct. */
+struct nadb_backend {
+    const struct nadb_backend_ops *ops;
+};
+
+#endif
