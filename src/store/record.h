@@ -20,14 +20,13 @@
  * exact as long as the record was read or written within that time.
  *
  * Invariants:
- *   1. A record that is FLUSHING is not written to: a worker reads it. A change makes a new one;
- *      the old one lives until the flush ends.
- *   2. FLUSHING and DIRTY exclude each other.
- *   3. HAS_DISK says that the backend holds, or may be about to hold, some version of the key, so
+ *   1. A dirty record whose version is not above that of the flush in flight is frozen: a worker
+ *      reads it, nobody writes to it. A change makes a new one; the old one lives until the flush
+ *      has ended. Nothing in the record says so, so that freezing a buffer costs nothing.
+ *   2. HAS_DISK says that the backend holds, or may be about to hold, some version of the key, so
  *      that its removal must be written too.
  *
- * Thread: loop; a worker may read a FLUSHING record through the accessors that nadb_rec_entry
- * uses. */
+ * Thread: loop; a worker may read a frozen record. */
 #ifndef NADB_STORE_RECORD_H
 #define NADB_STORE_RECORD_H
 
@@ -42,9 +41,7 @@ enum nadb_rec_flag {
     NADB_REC_HAS_TAGS = 1 << 1,
     NADB_REC_HAS_BLOB = 1 << 2,
     NADB_REC_HAS_DISK = 1 << 3,
-    NADB_REC_IS_DIRTY = 1 << 4,
-    NADB_REC_IS_FLUSHING = 1 << 5,
-    NADB_REC_IS_STALE = 1 << 6, /* replaced or removed while FLUSHING: freed when the flush ends */
+    NADB_REC_IS_DIRTY = 1 << 4, /* in the write buffer or in the flush in flight */
 };
 
 #define NADB_REC_VERSION_BITS  48
@@ -73,7 +70,7 @@ _Static_assert(NADB_LOC_BITS == 22 + 22, "a location fills both halves of the pl
 /* Links into the timing wheel; `pprev` is NULL while the record is in no slot. */
 struct nadb_rec_ttl {
     uint64_t expire_ms : 48;
-    uint64_t keyspace : 16;
+    uint64_t keyspace : 16; /* number of the space that the record is or was in */
     struct nadb_rec *next;
     struct nadb_rec **pprev;
 };
@@ -175,6 +172,24 @@ static inline uint64_t nadb_rec_accessed_s(const struct nadb_rec *rec, uint64_t 
     uint64_t updated_s = rec->updated_ms / 1000;
     return accessed_s < updated_s ? updated_s : accessed_s;
 }
+
+/* What a new record is made of. */
+struct nadb_rec_parts {
+    struct nadb_slice key;
+    size_t value_len;
+    struct nadb_blob *blob; /* taken; NULL: the value is inline */
+    struct nadb_blob *tags; /* taken; NULL: untagged */
+    uint64_t expire_ms;     /* 0: no TTL part */
+    uint16_t keyspace;      /* of the TTL part */
+};
+
+/* The header's times and version, the place and an inline value are the caller's to fill. */
+struct nadb_rec *nadb_rec_new(const struct nadb_rec_parts *parts);
+void nadb_rec_free(struct nadb_rec *rec);
+
+/* One reference, `cap` bytes uninitialised; NULL when memory is exhausted. */
+struct nadb_blob *nadb_blob_new(size_t cap);
+void nadb_blob_unref(struct nadb_blob *blob);
 
 /* Bytes of the record's own allocation as its layout needs them, blobs not counted. */
 static inline size_t nadb_rec_size(const struct nadb_rec *rec)

@@ -41,12 +41,13 @@ enum nadb_durability {
     NADB_DURABILITY_BUFFERED,
 };
 
-/* All on the loop thread, never from inside a call on the store but step, turn_end, open, close
- * and jobs' ends. None may be NULL. */
+/* All on the loop thread; all but `wake` never from inside a call on the store but step, turn_end,
+ * close and jobs' ends. None may be NULL. */
 struct nadb_store_events {
     /* open ended; with an error the store can only be freed. */
     void (*opened)(void *ctx, enum nadb_err err, const struct nadb_error *error);
-    /* close ended; everything is durable unless err says otherwise. */
+    /* close ended. When the last flush failed (err), the store is as before the call: open, with
+     * everything still in memory, and close may be called again. */
     void (*closed)(void *ctx, enum nadb_err err, const struct nadb_error *error);
     /* nadb_store_durable grew. */
     void (*durable)(void *ctx);
@@ -66,13 +67,13 @@ struct nadb_store_opts {
     const struct nadb_store_events *events;
     void *events_ctx;
     const struct nadb_backend_ops *backend_ops;
-    struct nadb_backend *backend;    /* taken: freed with the store */
+    struct nadb_backend *backend; /* taken: freed with the store */
     enum nadb_durability durability;
-    uint64_t buffer_size_bytes;      /* a flush starts when this much has changed */
+    uint64_t buffer_size_bytes; /* a flush starts when this much has changed */
     uint64_t flush_interval_ms;
-    uint64_t databases;              /* 1 .. 65535 */
-    uint64_t namespaces_max;         /* per store, the databases' own not counted */
-    uint64_t hash_seed[2];           /* both 0: random */
+    uint64_t databases;      /* 1 .. 65535 */
+    uint64_t namespaces_max; /* per store, the databases' own not counted */
+    uint64_t hash_seed[2];   /* both 0: random */
 };
 
 struct nadb_key {
@@ -141,7 +142,8 @@ uint64_t nadb_keyspace_db(const struct nadb_keyspace *keyspace);
 struct nadb_slice nadb_keyspace_name(const struct nadb_keyspace *keyspace);
 uint64_t nadb_keyspace_count(const struct nadb_keyspace *keyspace);   /* due keys included */
 uint64_t nadb_keyspace_expires(const struct nadb_keyspace *keyspace); /* keys with a TTL */
-uint64_t nadb_keyspace_ttl_avg_ms(const struct nadb_store *store, const struct nadb_keyspace *keyspace);
+uint64_t nadb_keyspace_ttl_avg_ms(
+    const struct nadb_store *store, const struct nadb_keyspace *keyspace);
 
 /* Keyspaces one after the other, NULL at the end: start with NULL. Namespaces without keys and
  * without clients are not listed. */
@@ -188,7 +190,7 @@ const struct nadb_rec *nadb_store_random(struct nadb_store *store, struct nadb_k
 
 struct nadb_put {
     struct nadb_slice value;
-    uint64_t expire_ms;     /* absolute; 0: none. Ignored with keep_ttl */
+    uint64_t expire_ms; /* absolute; 0: none. Ignored with keep_ttl */
     bool keep_ttl;
     bool keep_tags;
     struct nadb_slice tags; /* packed, without duplicates; ignored with keep_tags */
@@ -261,19 +263,19 @@ enum nadb_storage_state {
 struct nadb_store_stats {
     uint64_t hits, misses;
     uint64_t expired;
-    uint64_t changes_unsaved;       /* mutations since the last flush ended */
+    uint64_t changes_unsaved; /* mutations since the last flush ended */
     uint64_t buffer_entries;
-    uint64_t buffer_bytes;          /* to be written by the next flush, in flight included */
+    uint64_t buffer_bytes; /* to be written by the next flush, in flight included */
     uint64_t buffer_size_bytes;
     uint64_t flushes, flush_failures;
-    uint64_t flush_last_ms;         /* Unix time of the last successful end; open time at first */
+    uint64_t flush_last_ms; /* Unix time of the last successful end; open time at first */
     uint64_t flush_last_duration_us, flush_last_entries, flush_last_bytes;
     bool is_flushing;
-    uint64_t flush_started_ms;      /* Unix time, while is_flushing */
+    uint64_t flush_started_ms; /* Unix time, while is_flushing */
     enum nadb_err flush_last_err;
     enum nadb_storage_state state;
-    uint64_t version;               /* the newest mutation's number */
-    uint64_t keys;                  /* of all keyspaces */
+    uint64_t version; /* the newest mutation's number */
+    uint64_t keys;    /* of all keyspaces */
     uint64_t index_bytes;
     uint64_t replayed_entries, replay_duration_us;
     struct nadb_backend_stats backend;

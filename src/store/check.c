@@ -1,0 +1,84 @@
+/* This file checks the store's invariants for tests: everything, from the front to the back. */
+#include "src/base/assert.h"
+#include "src/store/store_internal.h"
+
+struct check {
+    const struct nadb_store *store;
+    const struct nadb_space *space;
+    uint64_t expires, expires_sum_s, dirty;
+    const char *reason;
+};
+
+static bool is_at(const struct nadb_wbuf *buf, const struct nadb_rec *rec)
+{
+    uint64_t place = nadb_rec_place(rec);
+    return place < buf->count &&
+           (buf->entries[place] & NADB_WBUF_ADDRESS_MASK) == (uint64_t)(uintptr_t)rec;
+}
+
+/* A flight that a worker has packs its entries: their places are not known then. */
+static const char *check_dirty(const struct check *check, const struct nadb_rec *rec)
+{
+    const struct nadb_store *store = check->store;
+    if (store->is_volatile) {
+        return "dirty without a backend";
+    }
+    if (nadb_store__is_frozen(store, rec)) {
+        return store->flight.state == NADB_FLIGHT_IDLE ? "frozen without a flight" : NULL;
+    }
+    return is_at(&store->buf, rec) ? NULL : "dirty but not in the buffer";
+}
+
+static void check_rec(void *ctx, struct nadb_rec *rec)
+{
+    struct check *check = ctx;
+    const char *reason = NULL;
+    if (rec->flags & NADB_REC_HAS_TTL) {
+        const struct nadb_rec_ttl *ttl = nadb_rec_ttl_part(rec);
+        check->expires++;
+        check->expires_sum_s += ttl->expire_ms / 1000;
+        reason = ttl->pprev == NULL                                    ? "deadline not armed"
+                 : *ttl->pprev != rec                                  ? "wheel links"
+                 : check->store->spaces[ttl->keyspace] != check->space ? "deadline of another space"
+                                                                       : NULL;
+    }
+    if (reason == NULL && (rec->flags & NADB_REC_IS_DIRTY)) {
+        check->dirty++;
+        reason = check_dirty(check, rec);
+    }
+    if (reason == NULL && rec->version > check->store->version) {
+        reason = "version from the future";
+    }
+    if (check->reason == NULL) {
+        check->reason = reason;
+    }
+}
+
+bool nadb_store__check(struct nadb_store *store, const char **ret_reason)
+{
+    struct check check = {.store = store};
+    for (size_t i = 0; i < store->keyspace_count; i++) {
+        const struct nadb_keyspace *keyspace = store->keyspaces[i];
+        const struct nadb_space *space = keyspace->space;
+        check.space = space;
+        check.expires = check.expires_sum_s = 0;
+        if (!nadb_index__check(&space->index, ret_reason)) {
+            return false;
+        }
+        for (uint64_t at = nadb_index_visit(&space->index, 0, SIZE_MAX, check_rec, &check);
+             at != 0;) {
+            at = nadb_index_visit(&space->index, at, SIZE_MAX, check_rec, &check);
+        }
+        if (check.reason == NULL &&
+            (check.expires != space->expires || check.expires_sum_s != space->expires_sum_s)) {
+            check.reason = "counters of deadlines";
+        }
+        if (check.reason == NULL &&
+            (space->owner != keyspace || (space->index.count > 0 && !space->has_id) ||
+                (space->has_id && store->spaces[space->id] != space))) {
+            check.reason = "space and keyspace do not know each other";
+        }
+    }
+    *ret_reason = check.reason;
+    return check.reason == NULL;
+}

@@ -1,0 +1,539 @@
+/* This file brings the write buffer to the backend: when, in what portions, and what follows.
+ *
+ *     IDLE -> RUNNING      [cut: the buffer becomes the flight, a job writes it]
+ *     RUNNING -> LANDING   [landed_job: written]
+ *     RUNNING -> IDLE      [landed_job: failed, durability always: everything is taken back]
+ *     RUNNING -> RETRY     [landed_job: failed, otherwise: kept, and written again later]
+ *     RETRY -> RUNNING     [nadb_flight__start_if_due]
+ *     LANDING -> IDLE      [nadb_flight__land: every record knows where it is]
+ *
+ * There is one flight at a time; what changes meanwhile gathers in the buffer, so a slow disk makes
+ * batches larger, not more of them. Cutting costs nothing: the buffer is exchanged for an empty
+ * one, and every record in it is frozen by its version (frozen_version). The worker reads the
+ * frozen records themselves; nothing is copied on the loop.
+ *
+ * Invariants:
+ *   1. While RUNNING the loop touches neither flight.buf nor flight.batch.
+ *   2. durable never passes a version whose batch was not synced after it was written.
+ *   3. Batches that were written before a sync are made durable by it: they are in one log. */
+#include "src/base/assert.h"
+#include "src/base/mem.h"
+#include "src/store/store_internal.h"
+
+#define STALE_FIRST   64u
+#define LAND_CHUNK    512u
+#define LAND_PREFETCH 8u
+#define READ_PREFETCH 8u
+#define SPARE_CAP_MAX (1u << 16) /* entries of an empty buffer that are kept for the next */
+
+/* ---- the worker's half ---- */
+
+static void batch_entry(const struct nadb_batch *batch, size_t index, struct nadb_entry *ret)
+{
+    const struct nadb_flight *flight = batch->entry_ctx;
+    if (index + READ_PREFETCH < flight->buf.count) {
+        const char *ahead = (const char *)(uintptr_t)(flight->buf.entries[index + READ_PREFETCH] &
+                                                      NADB_WBUF_ADDRESS_MASK);
+        NADB_PREFETCH(ahead);
+        NADB_PREFETCH(ahead + 64);
+    }
+    nadb_wbuf__describe(flight->buf.entries[index], batch->wall_ms / 1000, ret);
+}
+
+/* Takes the holes out, so that the backend sees entries only. Thread: worker. */
+static void pack(struct nadb_wbuf *buf)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < buf->count; i++) {
+        if (buf->entries[i] != 0) {
+            buf->entries[kept++] = buf->entries[i];
+        }
+    }
+    buf->count = kept;
+}
+
+/* Thread: worker. */
+static void flight_run(struct nadb_job *job)
+{
+    struct nadb_flight *flight = NADB_CONTAINER_OF(job, struct nadb_flight, job);
+    struct nadb_store *store = NADB_CONTAINER_OF(flight, struct nadb_store, flight);
+    pack(&flight->buf);
+    flight->batch.count = flight->buf.count;
+    if (flight->batch.locs == NULL && flight->buf.count > 0) {
+        flight->batch.locs = nadb_mem_alloc(flight->buf.count * sizeof(uint64_t));
+    }
+    flight->err = store->backend_ops->write(store->backend, &flight->batch, &flight->error);
+}
+
+/* ---- cutting ---- */
+
+static void submit(struct nadb_store *store)
+{
+    struct nadb_flight *flight = &store->flight;
+    flight->state = NADB_FLIGHT_RUNNING;
+    flight->started_us = nadb_clock_mono_us(store->clock);
+    flight->started_ms = store->now_ms;
+    nadb_executor_submit(store->executor, &flight->job);
+}
+
+static void cut(struct nadb_store *store)
+{
+    struct nadb_flight *flight = &store->flight;
+    NADB_ASSERT(flight->state == NADB_FLIGHT_IDLE && !store->cmd_is_open);
+    struct nadb_wbuf spare = flight->buf;
+    flight->buf = store->buf;
+    store->buf = spare;
+    flight->durability = store->durability;
+    bool is_sync = store->durability != NADB_DURABILITY_BUFFERED || store->is_sync_wanted ||
+                   store->phase == NADB_STORE_CLOSING;
+    flight->batch = (struct nadb_batch){
+        .seq = ++store->batch_seq,
+        .last_version = store->version,
+        .wall_ms = store->now_ms,
+        .is_sync = is_sync,
+        .entry = batch_entry,
+        .entry_ctx = flight,
+        .stats = store->stats.backend,
+    };
+    if (flight->buf.count == 0) {
+        flight->buf.first_us = store->now_us;
+    }
+    store->frozen_version = store->version;
+    store->durability = store->durability_next;
+    store->is_flush_wanted = store->is_sync_wanted = store->needs_mark = false;
+    store->stats.changes_unsaved = 0;
+    flight->landed = 0;
+    submit(store);
+}
+
+static uint64_t age_us(const struct nadb_store *store, uint64_t since_us)
+{
+    return store->now_us > since_us ? store->now_us - since_us : 0;
+}
+
+/* How long until a flush is due, were none in flight. */
+static uint64_t due_in_us(const struct nadb_store *store)
+{
+    bool has_work = store->buf.count > 0;
+    bool is_urgent = store->is_flush_wanted || store->phase == NADB_STORE_CLOSING ||
+                     store->durability != store->durability_next ||
+                     (has_work && store->durability == NADB_DURABILITY_ALWAYS) ||
+                     store->buf.bytes >= store->buffer_size_bytes;
+    if (is_urgent) {
+        return 0;
+    }
+    uint64_t due_us = UINT64_MAX;
+    if (has_work) {
+        uint64_t age = age_us(store, store->buf.first_us);
+        due_us = age >= store->flush_interval_us ? 0 : store->flush_interval_us - age;
+    }
+    if (store->needs_mark) {
+        uint64_t age = age_us(store, store->mark_us);
+        uint64_t mark_us = age >= store->flush_interval_us ? 0 : store->flush_interval_us - age;
+        due_us = mark_us < due_us ? mark_us : due_us;
+    }
+    return due_us;
+}
+
+static bool has_anything(const struct nadb_store *store)
+{
+    return store->buf.count > 0 || store->durable < store->version || store->needs_mark ||
+           store->state != NADB_STORAGE_OK;
+}
+
+static void close_run(struct nadb_job *job)
+{
+    struct nadb_store *store = NADB_CONTAINER_OF(job, struct nadb_store, close_job);
+    store->close_err = store->backend_ops->close(store->backend, &store->close_error);
+}
+
+static void close_done(struct nadb_job *job)
+{
+    struct nadb_store *store = NADB_CONTAINER_OF(job, struct nadb_store, close_job);
+    store->events->closed(store->events_ctx, store->close_err, &store->close_error);
+}
+
+static const struct nadb_job_ops close_ops = {
+    .name = "close", .run = close_run, .done = close_done, .discard = close_done};
+
+static void start_close(struct nadb_store *store)
+{
+    NADB_ASSERT(store->flight.state == NADB_FLIGHT_IDLE || store->is_discarding);
+    store->phase = NADB_STORE_CLOSED;
+    nadb_job_init(&store->close_job, &close_ops, NADB_JOB_FAST);
+    nadb_executor_submit(store->executor, &store->close_job);
+}
+
+void nadb_flight__start_if_due(struct nadb_store *store)
+{
+    struct nadb_flight *flight = &store->flight;
+    if (store->is_volatile) {
+        if (store->phase == NADB_STORE_CLOSING) {
+            start_close(store);
+        }
+        return;
+    }
+    bool is_discarding = store->phase == NADB_STORE_CLOSING && store->is_discarding;
+    if (flight->state == NADB_FLIGHT_RETRY && is_discarding) {
+        start_close(store);
+        return;
+    }
+    if (flight->state == NADB_FLIGHT_RETRY &&
+        (store->now_us >= flight->retry_us || store->is_flush_wanted ||
+            store->phase == NADB_STORE_CLOSING)) {
+        flight->batch.is_sync |= store->is_sync_wanted || store->phase == NADB_STORE_CLOSING;
+        flight->batch.wall_ms = store->now_ms;
+        submit(store);
+        return;
+    }
+    if (flight->state != NADB_FLIGHT_IDLE) {
+        return;
+    }
+    if (is_discarding || (store->phase == NADB_STORE_CLOSING && !has_anything(store))) {
+        start_close(store);
+    } else if (due_in_us(store) == 0) {
+        cut(store);
+    } else if (store->state == NADB_STORAGE_FAILED && store->now_us >= flight->retry_us) {
+        cut(store);
+    }
+}
+
+uint64_t nadb_flight__due_in_ms(const struct nadb_store *store)
+{
+    const struct nadb_flight *flight = &store->flight;
+    if (store->is_volatile || flight->state == NADB_FLIGHT_RUNNING) {
+        return UINT64_MAX;
+    }
+    if (flight->state == NADB_FLIGHT_LANDING) {
+        return 0;
+    }
+    uint64_t due_us = flight->state == NADB_FLIGHT_IDLE ? due_in_us(store) : UINT64_MAX;
+    if (flight->state == NADB_FLIGHT_RETRY || store->state == NADB_STORAGE_FAILED) {
+        uint64_t retry_us = flight->retry_us > store->now_us ? flight->retry_us - store->now_us : 0;
+        due_us = retry_us < due_us ? retry_us : due_us;
+    }
+    return due_us == UINT64_MAX ? UINT64_MAX : (due_us + 999) / 1000;
+}
+
+/* ---- landing ---- */
+
+void nadb_flight__dispose(struct nadb_store *store, struct nadb_rec *rec)
+{
+    struct nadb_flight *flight = &store->flight;
+    if (!nadb_store__is_frozen(store, rec)) {
+        nadb_rec_free(rec);
+        return;
+    }
+    if (flight->stale_count == flight->stale_cap) {
+        flight->stale_cap = flight->stale_cap == 0 ? STALE_FIRST : flight->stale_cap * 2;
+        flight->stale =
+            nadb_mem_realloc(flight->stale, flight->stale_cap * sizeof(struct nadb_rec *));
+    }
+    flight->stale[flight->stale_count++] = rec;
+}
+
+/* Nothing is frozen any more. */
+static void end_flight(struct nadb_store *store)
+{
+    struct nadb_flight *flight = &store->flight;
+    for (size_t i = 0; i < flight->stale_count; i++) {
+        nadb_rec_free(flight->stale[i]);
+    }
+    flight->stale_count = 0;
+    if (flight->stale_cap > LAND_CHUNK) {
+        nadb_mem_free(flight->stale);
+        flight->stale = NULL;
+        flight->stale_cap = 0;
+    }
+    nadb_mem_free(flight->batch.locs);
+    flight->batch.locs = NULL;
+    flight->buf.count = 0;
+    flight->buf.bytes = 0;
+    if (flight->buf.cap > SPARE_CAP_MAX) {
+        nadb_mem_free(flight->buf.entries);
+        flight->buf = (struct nadb_wbuf){0};
+    }
+    store->frozen_version = 0;
+    flight->state = NADB_FLIGHT_IDLE;
+}
+
+static void admit_waiters(struct nadb_store *store)
+{
+    if (store->has_waiters) {
+        store->has_waiters = false;
+        store->events->admit(store->events_ctx);
+    }
+}
+
+static void land_entry(uint64_t entry, uint64_t loc)
+{
+    if ((entry & 7) == NADB_WBUF_PUT) {
+        struct nadb_rec *rec = (struct nadb_rec *)(uintptr_t)(entry & NADB_WBUF_ADDRESS_MASK);
+        rec->flags = (rec->flags & (0xffu & ~(unsigned)NADB_REC_IS_DIRTY)) | NADB_REC_HAS_DISK;
+        nadb_rec_set_place(rec, loc);
+    } else {
+        nadb_wbuf__drop_entry(entry);
+    }
+}
+
+bool nadb_flight__land(struct nadb_store *store, uint64_t budget_us)
+{
+    struct nadb_flight *flight = &store->flight;
+    if (flight->state != NADB_FLIGHT_LANDING) {
+        return false;
+    }
+    uint64_t begin_us = nadb_clock_mono_us(store->clock);
+    const uint64_t *entries = flight->buf.entries;
+    while (flight->landed < flight->buf.count) {
+        size_t end = flight->landed + LAND_CHUNK;
+        end = end < flight->buf.count ? end : flight->buf.count;
+        for (; flight->landed < end; flight->landed++) {
+            size_t at = flight->landed;
+            if (at + LAND_PREFETCH < end) {
+                __builtin_prefetch(
+                    (const void *)(uintptr_t)(entries[at + LAND_PREFETCH] & NADB_WBUF_ADDRESS_MASK),
+                    1);
+            }
+            land_entry(entries[at], flight->batch.locs[at]);
+        }
+        if (flight->landed < flight->buf.count &&
+            nadb_store__elapsed_us(store, begin_us) >= budget_us) {
+            return true;
+        }
+    }
+    uint64_t version = flight->batch.last_version;
+    end_flight(store);
+    nadb_undo__forget(store, version);
+    admit_waiters(store);
+    nadb_flight__start_if_due(store);
+    return false;
+}
+
+static void note_success(struct nadb_store *store)
+{
+    struct nadb_flight *flight = &store->flight;
+    struct nadb_store_stats *stats = &store->stats;
+    stats->flushes++;
+    stats->flush_last_ms = flight->started_ms;
+    stats->flush_last_duration_us = nadb_store__elapsed_us(store, flight->started_us);
+    stats->flush_last_entries = flight->batch.count;
+    stats->flush_last_bytes = flight->buf.bytes;
+    stats->flush_last_err = NADB_OK;
+    stats->backend = flight->batch.stats;
+    if (store->state != NADB_STORAGE_OK) {
+        store->state = NADB_STORAGE_OK;
+        store->events->notice(store->events_ctx, false, "the disk takes writes again");
+    }
+}
+
+/* What was promised durable before the reply is taken back: the whole undo log, which is what came
+ * since the flight was cut and, if the flight was cut in the same mode, the flight. A flight of
+ * another mode has been answered already, or its records have been changed in place since: it is
+ * kept and goes out again. */
+static void take_back_or_keep(struct nadb_store *store)
+{
+    struct nadb_flight *flight = &store->flight;
+    bool is_always = store->durability == NADB_DURABILITY_ALWAYS;
+    if (is_always) {
+        nadb_undo__roll_back(store);
+    }
+    if (!is_always || flight->durability != NADB_DURABILITY_ALWAYS) {
+        flight->state = NADB_FLIGHT_RETRY;
+        return;
+    }
+    /* The index has let go of the flight's records; its tombstones and controls are left. */
+    for (size_t i = 0; i < flight->buf.count; i++) {
+        nadb_wbuf__drop_entry(flight->buf.entries[i]);
+    }
+    end_flight(store);
+    /* A batch that certainly is not in the log leaves its number to the next. */
+    if (flight->err != NADB_ESYNC) {
+        store->batch_seq--;
+    }
+}
+
+/* The error as clients read it. */
+static void set_state_error(struct nadb_store *store)
+{
+    const struct nadb_flight *flight = &store->flight;
+    bool is_unknown = flight->err == NADB_ESYNC;
+    const char *reason =
+        flight->error.sys_errno != 0 ? strerror(flight->error.sys_errno) : flight->error.text;
+    (void)nadb_error_set(&store->state_error, is_unknown ? NADB_ESYNC : NADB_ENOSPC, 0,
+        "%s: %.200s", is_unknown ? "outcome unknown" : "disk write failed", reason);
+}
+
+static void note_failure(struct nadb_store *store)
+{
+    struct nadb_flight *flight = &store->flight;
+    store->stats.flush_failures++;
+    store->stats.flush_last_err = flight->err;
+    store->stats.backend = flight->batch.stats;
+    set_state_error(store);
+    enum nadb_storage_state state =
+        flight->err == NADB_ESYNC ? NADB_STORAGE_FAILED : NADB_STORAGE_DEGRADED;
+    if (store->state != state) {
+        store->state = state;
+        store->events->notice(store->events_ctx, true, flight->error.text);
+    }
+    flight->retry_us = store->now_us + NADB_RETRY_US;
+    /* Who asked for this flush gets an answer now; the next attempt comes by itself. */
+    store->is_flush_wanted = store->is_sync_wanted = false;
+    take_back_or_keep(store);
+    store->events->undone(store->events_ctx, &store->state_error);
+    admit_waiters(store);
+}
+
+static void flight_done(struct nadb_job *job)
+{
+    struct nadb_flight *flight = NADB_CONTAINER_OF(job, struct nadb_flight, job);
+    struct nadb_store *store = NADB_CONTAINER_OF(flight, struct nadb_store, flight);
+    NADB_ASSERT(flight->state == NADB_FLIGHT_RUNNING);
+    if (flight->err != NADB_OK) {
+        note_failure(store);
+        if (store->phase == NADB_STORE_CLOSING && !store->is_discarding) {
+            store->phase = NADB_STORE_OPEN;
+            store->events->closed(store->events_ctx, store->state_error.code, &store->state_error);
+        } else if (store->phase == NADB_STORE_CLOSING) {
+            start_close(store);
+        }
+        return;
+    }
+    note_success(store);
+    flight->state = NADB_FLIGHT_LANDING;
+    store->written = flight->batch.last_version;
+    if (flight->batch.is_sync) {
+        store->durable = flight->batch.last_version;
+        if (store->unsure <= store->durable) {
+            store->unsure = 0;
+        }
+        store->events->durable(store->events_ctx);
+    }
+    /* A small batch, as those of durability always are, lands at once. */
+    if (flight->buf.count <= LAND_CHUNK) {
+        (void)nadb_flight__land(store, 0);
+    } else {
+        store->events->wake(store->events_ctx);
+    }
+}
+
+static void flight_discard(struct nadb_job *job)
+{
+    struct nadb_flight *flight = NADB_CONTAINER_OF(job, struct nadb_flight, job);
+    flight->state = NADB_FLIGHT_RETRY;
+}
+
+static const struct nadb_job_ops flight_ops = {
+    .name = "flush", .run = flight_run, .done = flight_done, .discard = flight_discard};
+
+void nadb_flight__init(struct nadb_store *store)
+{
+    nadb_job_init(&store->flight.job, &flight_ops, NADB_JOB_FAST);
+}
+
+void nadb_flight__fini(struct nadb_store *store)
+{
+    struct nadb_flight *flight = &store->flight;
+    NADB_ASSERT(flight->state != NADB_FLIGHT_RUNNING);
+    /* What has landed already is no longer the entries'. */
+    for (size_t i = 0; i < flight->landed && i < flight->buf.count; i++) {
+        flight->buf.entries[i] = 0;
+    }
+    for (size_t i = 0; i < flight->stale_count; i++) {
+        nadb_rec_free(flight->stale[i]);
+    }
+    nadb_mem_free(flight->stale);
+    nadb_mem_free(flight->batch.locs);
+    nadb_wbuf__fini(&flight->buf);
+    nadb_wbuf__fini(&store->buf);
+}
+
+/* ---- durability for callers ---- */
+
+void nadb_store_flush(struct nadb_store *store)
+{
+    NADB_ASSERT(store->cmd_is_open);
+    if (store->is_volatile || !(has_anything(store) || store->flight.state != NADB_FLIGHT_IDLE)) {
+        return;
+    }
+    if (store->durable < store->version) {
+        store->is_flush_wanted = store->is_sync_wanted = true;
+        store->cmd_hold = store->version;
+    }
+}
+
+void nadb_store_flush_start(struct nadb_store *store)
+{
+    if (!store->is_volatile && has_anything(store)) {
+        store->is_flush_wanted = store->is_sync_wanted = true;
+    }
+}
+
+void nadb_store_set_durability(struct nadb_store *store, enum nadb_durability durability)
+{
+    store->durability_next = durability;
+    if (store->is_volatile || (store->buf.count == 0 && store->flight.state == NADB_FLIGHT_IDLE &&
+                                  store->undo.count == 0)) {
+        store->durability = durability;
+    }
+}
+
+void nadb_store_set_buffer(struct nadb_store *store, uint64_t size_bytes, uint64_t interval_ms)
+{
+    store->buffer_size_bytes = size_bytes;
+    store->flush_interval_us = interval_ms * 1000;
+}
+
+/* ---- admission ---- */
+
+static enum nadb_admission wait_or_refuse(struct nadb_store *store, struct nadb_error *reterr)
+{
+    if (store->state == NADB_STORAGE_OK) {
+        store->has_waiters = true;
+        return NADB_ADMIT_WAIT;
+    }
+    if (reterr != NULL) {
+        *reterr = store->state_error;
+        reterr->code = NADB_ENOSPC; /* nothing of this command has been tried */
+    }
+    return NADB_ADMIT_REFUSE;
+}
+
+/* The oldest change that is not durable is older than two intervals. */
+static bool is_overdue(const struct nadb_store *store)
+{
+    uint64_t oldest_us = store->buf.count > 0 ? store->buf.first_us : store->now_us;
+    if (store->flight.state != NADB_FLIGHT_IDLE && store->flight.state != NADB_FLIGHT_LANDING &&
+        store->flight.buf.first_us < oldest_us) {
+        oldest_us = store->flight.buf.first_us;
+    }
+    return store->durability == NADB_DURABILITY_INTERVAL &&
+           age_us(store, oldest_us) > 2 * store->flush_interval_us;
+}
+
+enum nadb_admission nadb_store_admit(
+    struct nadb_store *store, bool is_growing, struct nadb_error *reterr)
+{
+    if (is_growing && store->maxmemory_bytes > 0 && nadb_mem_used() > store->maxmemory_bytes) {
+        (void)nadb_error_set(
+            reterr, NADB_ENOMEM, 0, "command not allowed when used memory > 'maxmemory'.");
+        return NADB_ADMIT_REFUSE;
+    }
+    if (store->is_volatile) {
+        return NADB_ADMIT;
+    }
+    if (store->phase != NADB_STORE_OPEN) {
+        (void)nadb_error_set(reterr, NADB_EUSAGE, 0, "the server is shutting down");
+        return NADB_ADMIT_REFUSE;
+    }
+    if (NADB_UNLIKELY(store->state == NADB_STORAGE_FAILED)) {
+        return wait_or_refuse(store, reterr);
+    }
+    uint64_t limit =
+        store->buffer_size_bytes * (is_growing ? NADB_BACKLOG_FACTOR : 2 * NADB_BACKLOG_FACTOR);
+    if (NADB_UNLIKELY(store->buf.bytes >= limit) ||
+        (NADB_UNLIKELY(is_overdue(store)) && (is_growing || store->state == NADB_STORAGE_OK))) {
+        return wait_or_refuse(store, reterr);
+    }
+    return NADB_ADMIT;
+}

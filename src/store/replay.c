@@ -1,0 +1,410 @@
+/* This file rebuilds the store from its backend at the start.
+ *
+ * Workers decode the backend's units in parallel, a window of them ahead of the loop, each with one
+ * chunk decoded in advance; the loop applies the chunks strictly in the order of the log, in
+ * slices, so that clients get -LOADING instead of silence. */
+#include "src/base/assert.h"
+#include "src/base/mem.h"
+#include "src/store/store_internal.h"
+
+#define WINDOW      4u  /* units being decoded at a time */
+#define APPLY_GROUP 16u /* entries whose places are warmed together */
+
+struct unit {
+    struct nadb_job job;
+    struct nadb_store *store;
+    uint32_t number;
+    bool is_started, is_busy, is_at_end;
+    /* the worker's while is_busy */
+    uint64_t cursor;
+    struct nadb_replay_chunk next;
+    enum nadb_err err;
+    struct nadb_error error;
+    /* loop */
+    bool has_next, has_chunk;
+    struct nadb_replay_chunk chunk;
+};
+
+struct nadb_replay {
+    struct nadb_job open_job;
+    struct nadb_backend_open_info info;
+    struct unit *units;
+    uint32_t unit_at;
+    size_t entry_at;
+    size_t busy_count;
+    enum nadb_err err;
+    struct nadb_error error;
+    uint64_t entries, version_max, started_us;
+};
+
+/* ---- the workers' half ---- */
+
+/* Thread: worker. */
+static void unit_run(struct nadb_job *job)
+{
+    struct unit *unit = NADB_CONTAINER_OF(job, struct unit, job);
+    struct nadb_store *store = unit->store;
+    unit->err = store->backend_ops->replay(
+        store->backend, unit->number, &unit->cursor, &unit->next, &unit->error);
+}
+
+/* Thread: worker. */
+static void open_run(struct nadb_job *job)
+{
+    struct nadb_replay *replay = NADB_CONTAINER_OF(job, struct nadb_replay, open_job);
+    struct nadb_store *store = replay->units->store;
+    replay->err = store->backend_ops->open(store->backend, &replay->info, &replay->error);
+}
+
+/* ---- the loop's half ---- */
+
+static void fail(struct nadb_store *store, enum nadb_err err, const struct nadb_error *error)
+{
+    if (store->replay->err == NADB_OK) {
+        store->replay->err = err;
+        store->replay->error = *error;
+    }
+}
+
+static void submit(struct unit *unit)
+{
+    unit->is_started = unit->is_busy = true;
+    unit->store->replay->busy_count++;
+    nadb_executor_submit(unit->store->executor, &unit->job);
+}
+
+/* Keeps the window's units decoding, one chunk ahead each. */
+static void submit_window(struct nadb_store *store)
+{
+    struct nadb_replay *replay = store->replay;
+    for (uint32_t i = 0; i < WINDOW && replay->unit_at + i < replay->info.units; i++) {
+        struct unit *unit = &replay->units[replay->unit_at + i];
+        if (unit->has_next && !unit->has_chunk) {
+            unit->chunk = unit->next;
+            unit->has_chunk = true;
+            unit->has_next = false;
+        }
+        if (!unit->is_busy && !unit->has_next && !unit->is_at_end && replay->err == NADB_OK) {
+            submit(unit);
+        }
+    }
+}
+
+static void unit_done(struct nadb_job *job)
+{
+    struct unit *unit = NADB_CONTAINER_OF(job, struct unit, job);
+    struct nadb_store *store = unit->store;
+    unit->is_busy = false;
+    store->replay->busy_count--;
+    if (unit->err != NADB_OK) {
+        fail(store, unit->err, &unit->error);
+    } else {
+        unit->has_next = true;
+        unit->is_at_end = unit->next.is_last;
+    }
+    submit_window(store);
+    store->events->wake(store->events_ctx);
+}
+
+static void unit_discard(struct nadb_job *job)
+{
+    struct unit *unit = NADB_CONTAINER_OF(job, struct unit, job);
+    unit->is_busy = false;
+    unit->store->replay->busy_count--;
+    fail(unit->store, NADB_EUSAGE, &(struct nadb_error){.text = "stopped while loading"});
+}
+
+static const struct nadb_job_ops unit_ops = {
+    .name = "replay", .run = unit_run, .done = unit_done, .discard = unit_discard};
+
+static void free_units(struct nadb_store *store)
+{
+    struct nadb_replay *replay = store->replay;
+    for (uint32_t i = 0; i < replay->info.units; i++) {
+        struct unit *unit = &replay->units[i];
+        if (unit->has_next) {
+            store->backend_ops->replay_free(&unit->next);
+        }
+        if (unit->has_chunk) {
+            store->backend_ops->replay_free(&unit->chunk);
+        }
+    }
+    nadb_mem_free(replay->units);
+    replay->units = NULL;
+}
+
+static void open_done(struct nadb_job *job)
+{
+    struct nadb_replay *replay = NADB_CONTAINER_OF(job, struct nadb_replay, open_job);
+    struct nadb_store *store = replay->units->store;
+    replay->busy_count--;
+    nadb_mem_free(replay->units);
+    replay->units = NULL;
+    if (replay->err != NADB_OK) {
+        replay->info.units = 0;
+    }
+    replay->units = nadb_mem_zalloc((replay->info.units + 1) * sizeof(*replay->units));
+    for (uint32_t i = 0; i < replay->info.units; i++) {
+        replay->units[i].store = store;
+        replay->units[i].number = i;
+        nadb_job_init(&replay->units[i].job, &unit_ops, NADB_JOB_FAST);
+    }
+    if (replay->info.note[0] != '\0') {
+        store->events->notice(store->events_ctx, true, replay->info.note);
+    }
+    submit_window(store);
+    store->events->wake(store->events_ctx);
+}
+
+static void open_discard(struct nadb_job *job)
+{
+    struct nadb_replay *replay = NADB_CONTAINER_OF(job, struct nadb_replay, open_job);
+    replay->busy_count--;
+    fail(replay->units->store, NADB_EUSAGE, &(struct nadb_error){.text = "stopped while loading"});
+}
+
+static const struct nadb_job_ops open_ops = {
+    .name = "open", .run = open_run, .done = open_done, .discard = open_discard};
+
+void nadb_replay__start(struct nadb_store *store)
+{
+    struct nadb_replay *replay = nadb_mem_zalloc(sizeof(*replay));
+    replay->started_us = nadb_clock_mono_us(store->clock);
+    replay->units = nadb_mem_zalloc(sizeof(*replay->units));
+    replay->units->store = store;
+    replay->busy_count = 1;
+    store->replay = replay;
+    nadb_job_init(&replay->open_job, &open_ops, NADB_JOB_FAST);
+    nadb_executor_submit(store->executor, &replay->open_job);
+}
+
+/* ---- applying ---- */
+
+static void fail_entry(struct nadb_store *store, const struct nadb_entry *entry, const char *what)
+{
+    struct nadb_error error;
+    enum nadb_err err =
+        nadb_error_set(&error, NADB_ECORRUPT, 0, "log entry with version %llu of keyspace %u: %s",
+            (unsigned long long)entry->version, (unsigned)entry->keyspace, what);
+    fail(store, err, &error);
+}
+
+static void remove_plain(struct nadb_space *space, nadb_index_slot slot, uint64_t hash)
+{
+    struct nadb_rec *rec = nadb_index_rec(slot);
+    nadb_index_remove(&space->index, slot, hash);
+    nadb_change__detach(space, rec);
+    nadb_rec_free(rec);
+}
+
+/* Copies `bytes` into a blob if they are too long to be inline; false: out of memory. */
+static bool blob_from(struct nadb_slice bytes, size_t inline_max, struct nadb_blob **ret)
+{
+    *ret = NULL;
+    if (bytes.len <= inline_max) {
+        return true;
+    }
+    *ret = nadb_blob_new(bytes.len);
+    if (*ret == NULL) {
+        return false;
+    }
+    memcpy((*ret)->data, bytes.data, bytes.len);
+    (*ret)->len = (uint32_t)bytes.len;
+    return true;
+}
+
+static struct nadb_rec *rec_from(const struct nadb_entry *entry, uint64_t loc)
+{
+    struct nadb_rec_parts parts = {
+        .key = entry->key, .value_len = entry->value.len, .expire_ms = entry->expire_ms};
+    if (!blob_from(entry->value, NADB_REC_INLINE_MAX, &parts.blob)) {
+        return NULL;
+    }
+    if (!blob_from(entry->tags, 0, &parts.tags)) {
+        if (parts.blob != NULL) {
+            nadb_blob_unref(parts.blob);
+        }
+        return NULL;
+    }
+    struct nadb_rec *rec = nadb_rec_new(&parts);
+    if (parts.blob == NULL && entry->value.len > 0) {
+        memcpy((char *)rec + nadb_rec_size(rec) - entry->value.len, entry->value.data,
+            entry->value.len);
+    }
+    rec->version = entry->version & (((uint64_t)1 << NADB_REC_VERSION_BITS) - 1);
+    rec->created_ms = entry->created_ms & (((uint64_t)1 << 42) - 1);
+    rec->updated_ms = entry->updated_ms & (((uint64_t)1 << 42) - 1);
+    rec->accessed_s = entry->accessed_s & ((1u << NADB_REC_ACCESSED_BITS) - 1);
+    rec->flags |= NADB_REC_HAS_DISK;
+    nadb_rec_set_place(rec, loc);
+    return rec;
+}
+
+static void apply_put(struct nadb_store *store, struct nadb_space *space,
+    const struct nadb_entry *entry, uint64_t loc, uint64_t dead_ms, uint64_t hash)
+{
+    nadb_index_slot slot = nadb_index_find(&space->index, entry->key, hash);
+    bool is_dead = entry->expire_ms != 0 && entry->expire_ms <= dead_ms;
+    struct nadb_rec *rec = is_dead ? NULL : rec_from(entry, loc);
+    if (!is_dead && rec == NULL) {
+        fail(store, NADB_ENOMEM,
+            &(struct nadb_error){.code = NADB_ENOMEM, .text = "not enough memory to load a value"});
+        return;
+    }
+    if (slot != NULL && rec != NULL) {
+        struct nadb_rec *old = nadb_index_rec(slot);
+        nadb_change__detach(space, old);
+        nadb_index_replace(slot, rec);
+        nadb_rec_free(old);
+    } else if (slot != NULL) {
+        remove_plain(space, slot, hash);
+    } else if (rec != NULL) {
+        nadb_index_insert(&space->index, rec, hash);
+    }
+    if (rec != NULL) {
+        nadb_change__attach(store, space, rec);
+    }
+}
+
+static bool is_sound(const struct nadb_entry *entry)
+{
+    return entry->key.len <= NADB_KEY_LEN_MAX && entry->value.len <= NADB_VALUE_LEN_MAX &&
+           entry->tags.len <= NADB_TAGS_PACKED_MAX && entry->expire_ms < (uint64_t)1 << 48 &&
+           entry->version < (uint64_t)1 << NADB_REC_VERSION_BITS;
+}
+
+static void apply_clear(struct nadb_store *store, struct nadb_space *space)
+{
+    nadb_space__discard(store, &space->index);
+    space->expires = 0;
+    space->expires_sum_s = 0;
+}
+
+static void apply(
+    struct nadb_store *store, const struct nadb_replay_chunk *chunk, size_t at, uint64_t hash)
+{
+    const struct nadb_entry *entry = &chunk->entries[at];
+    struct nadb_space *space =
+        entry->keyspace < store->spaces_cap ? store->spaces[entry->keyspace] : NULL;
+    if (!is_sound(entry) || (space == NULL && entry->kind != NADB_ENTRY_NAME)) {
+        fail_entry(store, entry, space == NULL ? "keyspace without a name" : "out of bounds");
+        return;
+    }
+    if (entry->version > store->replay->version_max) {
+        store->replay->version_max = entry->version;
+    }
+    switch (entry->kind) {
+    case NADB_ENTRY_PUT:
+        apply_put(store, space, entry, chunk->locs[at], chunk->dead_ms[at], hash);
+        break;
+    case NADB_ENTRY_DELETE: {
+        nadb_index_slot slot = nadb_index_find(&space->index, entry->key, hash);
+        if (slot != NULL) {
+            remove_plain(space, slot, hash);
+        }
+        break;
+    }
+    case NADB_ENTRY_CLEAR:
+        apply_clear(store, space);
+        break;
+    case NADB_ENTRY_NAME:
+        if (entry->key.len > NADB_NAMESPACE_LEN_MAX) {
+            fail_entry(store, entry, "name too long");
+            return;
+        }
+        nadb_keyspace__bind(store, entry->keyspace, entry->db, entry->key);
+        break;
+    case NADB_ENTRY_DROP:
+        apply_clear(store, space);
+        nadb_space__unset_id(store, space);
+        break;
+    default:
+        fail_entry(store, entry, "unknown kind");
+        break;
+    }
+}
+
+/* Applies the next entries of the chunk, their index slots and records warmed together. */
+static void apply_group(struct nadb_store *store, const struct nadb_replay_chunk *chunk)
+{
+    struct nadb_replay *replay = store->replay;
+    uint64_t hashes[APPLY_GROUP];
+    size_t count = chunk->count - replay->entry_at;
+    count = count < APPLY_GROUP ? count : APPLY_GROUP;
+    for (size_t i = 0; i < count; i++) {
+        const struct nadb_entry *entry = &chunk->entries[replay->entry_at + i];
+        hashes[i] = nadb_hash(store->hash_key, entry->key);
+        if (entry->keyspace < store->spaces_cap && store->spaces[entry->keyspace] != NULL) {
+            nadb_index_prefetch_slot(&store->spaces[entry->keyspace]->index, hashes[i]);
+        }
+    }
+    for (size_t i = 0; i < count && replay->err == NADB_OK; i++) {
+        apply(store, chunk, replay->entry_at + i, hashes[i]);
+    }
+    replay->entry_at += count;
+    replay->entries += count;
+}
+
+static void finish(struct nadb_store *store)
+{
+    struct nadb_replay *replay = store->replay;
+    enum nadb_err err = replay->err;
+    struct nadb_error error = replay->error;
+    store->stats.replayed_entries = replay->entries;
+    store->stats.replay_duration_us = nadb_store__elapsed_us(store, replay->started_us);
+    store->stats.flush_last_ms = store->now_ms;
+    uint64_t version = replay->info.last_version;
+    store->version = replay->version_max > version ? replay->version_max : version;
+    store->durable = store->written = store->version;
+    store->batch_seq = replay->info.last_batch_seq;
+    nadb_replay__free(store);
+    store->phase = err == NADB_OK ? NADB_STORE_OPEN : NADB_STORE_CLOSED;
+    store->events->opened(store->events_ctx, err, &error);
+}
+
+bool nadb_replay__step(struct nadb_store *store, uint64_t budget_us)
+{
+    struct nadb_replay *replay = store->replay;
+    uint64_t begin_us = nadb_clock_mono_us(store->clock);
+    while (replay->err == NADB_OK && replay->unit_at < replay->info.units) {
+        struct unit *unit = &replay->units[replay->unit_at];
+        submit_window(store);
+        if (!unit->has_chunk) {
+            return false;
+        }
+        while (replay->entry_at < unit->chunk.count && replay->err == NADB_OK) {
+            apply_group(store, &unit->chunk);
+            if (nadb_store__elapsed_us(store, begin_us) >= budget_us) {
+                return true;
+            }
+        }
+        bool is_last = unit->chunk.is_last;
+        store->backend_ops->replay_free(&unit->chunk);
+        unit->has_chunk = false;
+        replay->entry_at = 0;
+        replay->unit_at += is_last ? 1 : 0;
+    }
+    if (replay->busy_count == 0) {
+        finish(store);
+    }
+    return false;
+}
+
+unsigned nadb_replay__percent(const struct nadb_store *store)
+{
+    const struct nadb_replay *replay = store->replay;
+    if (replay == NULL || replay->info.units == 0) {
+        return store->phase == NADB_STORE_OPEN ? 100 : 0;
+    }
+    return (unsigned)((uint64_t)replay->unit_at * 100 / replay->info.units);
+}
+
+void nadb_replay__free(struct nadb_store *store)
+{
+    if (store->replay != NULL) {
+        NADB_ASSERT(store->replay->busy_count == 0);
+        free_units(store);
+        nadb_mem_free(store->replay);
+        store->replay = NULL;
+    }
+}

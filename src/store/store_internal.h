@@ -1,0 +1,358 @@
+/* What the store's files share; nobody else includes this but their tests.
+ *
+ * How a change travels:
+ *
+ *     change.c    index and records are changed, the version counts on
+ *     wbuf.c      the record enters the write buffer, once however often it changes
+ *     flush.c     the buffer becomes the flight: a batch that a worker writes; then its records
+ *                 learn where they are kept, and what waited for them goes on
+ *     undo.c      in durability always, what a failed flight brought is taken back
+ *
+ * Invariants:
+ *   1. A record is DIRTY exactly while it is in the write buffer or in the flight, at
+ *      entries[place] of one of them: of the flight if its version is not above frozen_version.
+ *   2. A key's index entry, write buffer and what the backend has, in this order, are ever older
+ *      states of the key; recovery applied to the last two gives the first.
+ *   3. In durability always no record is changed in place: the undo log owns what was replaced
+ *      until the replacing version is durable.
+ *   4. Batches are cut between commands only.
+ *
+ * Thread: loop, but for the functions of flush.c and replay.c that say worker. */
+#ifndef NADB_STORE_STORE_INTERNAL_H
+#define NADB_STORE_STORE_INTERNAL_H
+
+#include "src/base/hash.h"
+#include "src/store/index.h"
+#include "src/store/store.h"
+#include "src/store/wheel.h"
+
+#define NADB_STORE_MAGIC    0x53544f52u
+#define NADB_KEYSPACE_MAGIC 0x4b535043u
+
+#define NADB_TOUCHED_COUNT  4096u /* a power of two */
+#define NADB_RETRY_US       1000000u
+#define NADB_BACKLOG_FACTOR 2u /* write buffer and flight together, in buffer sizes */
+#define NADB_WATCH_BUCKETS  1024u
+
+struct nadb_replay;
+
+/* What a keyspace holds; SWAPDB exchanges spaces between keyspaces. */
+struct nadb_space {
+    struct nadb_keyspace *owner;
+    bool has_id;            /* the id below is this space's, and the backend knows its name */
+    uint16_t id;            /* its number on disk and in the TTL parts of its records */
+    uint64_t expires;       /* records with a TTL */
+    uint64_t expires_sum_s; /* of their deadlines */
+    struct nadb_index index;
+};
+
+struct nadb_keyspace {
+    unsigned magic;
+    uint32_t refs;
+    uint64_t db;
+    char *name; /* owned, not terminated */
+    size_t name_len;
+    struct nadb_space *space; /* owned */
+};
+
+/* ---- wbuf.c: the write buffer ---- */
+
+/* An entry is the address of what changed, its kind in the low bits and, above the address, the
+ * space's number. 0 is a hole: what stood there has been taken back. */
+enum nadb_wbuf_kind {
+    NADB_WBUF_PUT = 1,     /* struct nadb_rec, owned by the index */
+    NADB_WBUF_DELETE = 2,  /* struct nadb_rec, owned by the entry: its key and version count */
+    NADB_WBUF_CONTROL = 3, /* struct nadb_control, owned by the entry */
+};
+
+#define NADB_WBUF_SPACE_SHIFT  48u
+#define NADB_WBUF_KIND_MASK    ((uint64_t)7)
+#define NADB_WBUF_ADDRESS_MASK ((((uint64_t)1 << NADB_WBUF_SPACE_SHIFT) - 1) & ~NADB_WBUF_KIND_MASK)
+
+/* A change of a whole space. */
+struct nadb_control {
+    enum nadb_entry_kind kind; /* CLEAR, NAME or DROP */
+    uint16_t db;
+    uint64_t version;
+    size_t name_len;
+    char name[];
+};
+
+struct nadb_wbuf {
+    uint64_t *entries;
+    size_t count, cap;
+    uint64_t bytes;    /* about what the entries need on disk */
+    uint64_t first_us; /* monotonic clock when the first entry came; meaningless while empty */
+};
+
+void nadb_wbuf__fini(struct nadb_wbuf *buf); /* frees what the entries own */
+
+/* Frees what the entry owns, if it owns anything. */
+void nadb_wbuf__drop_entry(uint64_t entry);
+
+/* Fills *ret from an entry that is no hole; `now_s` when the batch was cut. Thread: any. */
+void nadb_wbuf__describe(uint64_t entry, uint64_t now_s, struct nadb_entry *ret);
+
+void nadb_wbuf__put(struct nadb_store *store, struct nadb_space *space, struct nadb_rec *rec);
+void nadb_wbuf__delete(struct nadb_store *store, struct nadb_space *space, struct nadb_rec *tomb);
+void nadb_wbuf__control(struct nadb_store *store, struct nadb_space *space,
+    enum nadb_entry_kind kind, uint64_t version);
+
+/* Another record, tombstone or (rec NULL) nothing takes the place of the dirty `old`. */
+void nadb_wbuf__replace(
+    struct nadb_store *store, struct nadb_rec *old, struct nadb_rec *rec, enum nadb_wbuf_kind kind);
+
+/* Roughly what a record needs on disk. */
+static inline uint64_t nadb_wbuf__cost(const struct nadb_rec *rec)
+{
+    uint64_t cost = nadb_rec_key_len(rec) + (uint64_t)rec->value_len + 32;
+    if (NADB_UNLIKELY(rec->flags & NADB_REC_HAS_TAGS)) {
+        cost += nadb_rec_tags(rec).len;
+    }
+    return cost;
+}
+
+/* ---- undo.c ---- */
+
+enum nadb_undo_kind {
+    NADB_UNDO_RECORD, /* `rec` (NULL: nothing) took the place of `old` (NULL: nothing) */
+    NADB_UNDO_CLEAR,  /* the space held `saved` */
+    NADB_UNDO_NAME,   /* the space got its number */
+    NADB_UNDO_DROP,   /* the space lost its number, id */
+    NADB_UNDO_SWAP,   /* databases db_a and db_b changed places */
+};
+
+struct nadb_undo {
+    enum nadb_undo_kind kind;
+    uint16_t id;
+    uint64_t version;
+    struct nadb_space *space;
+    struct nadb_rec *old, *rec;
+    struct nadb_space *saved; /* owned: index and counters only */
+    uint64_t db_a, db_b;
+};
+
+/* Oldest first. */
+struct nadb_undo_log {
+    struct nadb_undo *items; /* ring */
+    size_t first, count, cap;
+};
+
+void nadb_undo__push(struct nadb_store *store, const struct nadb_undo *undo);
+void nadb_undo__forget(struct nadb_store *store, uint64_t version); /* up to it */
+void nadb_undo__roll_back(struct nadb_store *store);                /* everything */
+void nadb_undo__fini(struct nadb_store *store);
+
+/* ---- flush.c ---- */
+
+enum nadb_flight_state {
+    NADB_FLIGHT_IDLE,
+    NADB_FLIGHT_RUNNING, /* a worker has it */
+    NADB_FLIGHT_LANDING, /* written; its records learn where they are */
+    NADB_FLIGHT_RETRY,   /* failed; goes out again at retry_us */
+};
+
+struct nadb_flight {
+    struct nadb_job job;
+    enum nadb_flight_state state;
+    enum nadb_durability durability; /* at the cut */
+    struct nadb_wbuf buf;
+    struct nadb_batch batch;
+    size_t landed; /* entries seen to */
+    uint64_t retry_us;
+    uint64_t started_us, started_ms;
+    /* written by the worker */
+    enum nadb_err err;
+    struct nadb_error error;
+    /* loop: replaced or removed while frozen; freed when the flight has landed */
+    struct nadb_rec **stale;
+    size_t stale_count, stale_cap;
+};
+
+void nadb_flight__init(struct nadb_store *store);
+void nadb_flight__fini(struct nadb_store *store);
+
+/* Cuts and starts a flight when one is due. */
+void nadb_flight__start_if_due(struct nadb_store *store);
+
+/* Lands what has been written, for about `budget_us`; true when there is more. */
+bool nadb_flight__land(struct nadb_store *store, uint64_t budget_us);
+
+/* ms until the next flight has to start; UINT64_MAX: none. */
+uint64_t nadb_flight__due_in_ms(const struct nadb_store *store);
+
+/* Frees `rec`, out of the index by now: at once, or when the worker that may read it is done. */
+void nadb_flight__dispose(struct nadb_store *store, struct nadb_rec *rec);
+
+/* ---- replay.c ---- */
+
+void nadb_replay__start(struct nadb_store *store);
+bool nadb_replay__step(struct nadb_store *store, uint64_t budget_us);
+unsigned nadb_replay__percent(const struct nadb_store *store);
+void nadb_replay__free(struct nadb_store *store);
+
+/* ---- keyspace.c ---- */
+
+struct nadb_garbage {
+    struct nadb_garbage *next;
+    struct nadb_index index;
+    size_t cursor;
+};
+
+struct nadb_space *nadb_space__new(struct nadb_store *store, struct nadb_keyspace *owner);
+
+/* Makes sure that the space has a number and the backend will know it. */
+void nadb_space__name(struct nadb_store *store, struct nadb_space *space);
+void nadb_space__set_id(struct nadb_store *store, struct nadb_space *space, uint16_t id);
+void nadb_space__unset_id(struct nadb_store *store, struct nadb_space *space);
+
+/* Hands the space's index to the garbage (or to the undo log's owner) and leaves it empty. */
+void nadb_space__discard(struct nadb_store *store, struct nadb_index *index);
+
+/* Frees an index that has been drained up to `cursor`, with its records, at once. */
+void nadb_space__free_index(struct nadb_index *index, size_t cursor);
+
+/* A command has changed a keyspace as a whole: gives the change its version. */
+uint64_t nadb_space__next_version(struct nadb_store *store);
+
+/* Frees discarded records for about `budget_us`; true when there are more. */
+bool nadb_space__sweep(struct nadb_store *store, uint64_t budget_us);
+
+/* Whatever the replayed NAME says: space number `id` is keyspace (db, name) from now on. */
+void nadb_keyspace__bind(
+    struct nadb_store *store, uint16_t id, uint64_t db, struct nadb_slice name);
+void nadb_keyspace__exchange(struct nadb_store *store, uint64_t db_a, uint64_t db_b);
+
+void nadb_space__count_ttl(struct nadb_space *space, const struct nadb_rec *rec);
+void nadb_space__uncount_ttl(struct nadb_space *space, const struct nadb_rec *rec);
+
+/* ---- change.c ---- */
+
+/* The key's slot, NULL when it has none or was due (and is now gone). */
+nadb_index_slot nadb_change__find_live(
+    struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key);
+
+/* `rec`, which the wheel handed out, is due. */
+void nadb_change__expire(struct nadb_store *store, struct nadb_rec *rec);
+
+/* Counts `rec` in the index's neighbourhood: TTL counters and wheel. */
+void nadb_change__attach(struct nadb_store *store, struct nadb_space *space, struct nadb_rec *rec);
+void nadb_change__detach(struct nadb_space *space, struct nadb_rec *rec);
+
+/* ---- watch.c ---- */
+
+struct nadb_watch_table {
+    struct nadb_watch *buckets[NADB_WATCH_BUCKETS];
+    size_t count;
+};
+
+/* A key of the keyspace has changed. */
+void nadb_watch__touch(
+    struct nadb_store *store, const struct nadb_keyspace *keyspace, uint64_t hash);
+
+/* Both keyspaces' contents are about to change as a whole (one of them may be NULL): watched keys
+ * that exist in either are touched. */
+void nadb_watch__touch_spaces(
+    struct nadb_store *store, const struct nadb_keyspace *a, const struct nadb_keyspace *b);
+
+/* ---- the store ---- */
+
+enum nadb_store_phase {
+    NADB_STORE_NEW,
+    NADB_STORE_OPENING,
+    NADB_STORE_OPEN,
+    NADB_STORE_CLOSING,
+    NADB_STORE_CLOSED,
+};
+
+struct nadb_store {
+    unsigned magic;
+    enum nadb_store_phase phase;
+
+    /* immutable after new */
+    struct nadb_clock *clock;
+    struct nadb_executor *executor;
+    const struct nadb_store_events *events;
+    void *events_ctx;
+    const struct nadb_backend_ops *backend_ops;
+    struct nadb_backend *backend;
+    struct nadb_hash_key hash_key;
+    bool is_volatile;
+    uint64_t databases, namespaces_max;
+
+    /* the turn */
+    uint64_t now_ms, now_us;
+
+    /* the command under way */
+    bool cmd_is_open, cmd_wrote;
+    uint64_t cmd_hold; /* highest version whose effects it has seen or asked for */
+
+    /* numbers: see store.h */
+    uint64_t version;
+    uint64_t durable;
+    uint64_t written;        /* highest version handed to the backend, in buffered not durable */
+    uint64_t frozen_version; /* of the flight; 0 = no flight */
+    /* durability always: highest version with an effect that is not durable (0 = none), and of
+     * those that changed a whole keyspace */
+    uint64_t unsure, unsure_all;
+    uint64_t touched[NADB_TOUCHED_COUNT]; /* by hash: highest version that changed such a key */
+
+    /* settings */
+    enum nadb_durability durability;      /* in force */
+    enum nadb_durability durability_next; /* from the next cut on */
+    uint64_t buffer_size_bytes, flush_interval_us;
+    uint64_t maxmemory_bytes;
+
+    /* writing */
+    struct nadb_wbuf buf;
+    struct nadb_flight flight;
+    struct nadb_undo_log undo;
+    bool is_flush_wanted;
+    bool is_sync_wanted;
+    bool needs_mark;  /* something expired that the backend still has */
+    uint64_t mark_us; /* since when */
+    bool has_waiters; /* somebody was told NADB_ADMIT_WAIT */
+    uint64_t batch_seq;
+    enum nadb_storage_state state;
+    struct nadb_error state_error;
+    bool is_discarding; /* closing without the buffer */
+    struct nadb_job close_job;
+    enum nadb_err close_err;
+    struct nadb_error close_error;
+
+    /* contents */
+    struct nadb_keyspace **keyspaces;
+    size_t keyspace_count, keyspace_cap;
+    struct nadb_space **spaces; /* by id */
+    size_t spaces_cap;
+    struct nadb_wheel *wheel;
+    struct nadb_garbage *garbage;
+    struct nadb_watch_table watches;
+    struct nadb_replay *replay;
+
+    /* statistics */
+    struct nadb_store_stats stats; /* those that are counted, the rest is filled in on demand */
+};
+
+static inline bool nadb_store__is_frozen(const struct nadb_store *store, const struct nadb_rec *rec)
+{
+    return (rec->flags & NADB_REC_IS_DIRTY) && rec->version <= store->frozen_version;
+}
+
+/* May the record be changed where it is? */
+static inline bool nadb_store__is_editable(
+    const struct nadb_store *store, const struct nadb_rec *rec)
+{
+    return store->durability != NADB_DURABILITY_ALWAYS && !nadb_store__is_frozen(store, rec);
+}
+
+static inline uint64_t nadb_store__elapsed_us(const struct nadb_store *store, uint64_t since_us)
+{
+    uint64_t now_us = nadb_clock_mono_us(store->clock);
+    return now_us > since_us ? now_us - since_us : 0;
+}
+
+/* For tests: are the invariants kept? O(everything). */
+bool nadb_store__check(struct nadb_store *store, const char **ret_reason);
+
+#endif

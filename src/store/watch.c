@@ -1,0 +1,108 @@
+/* This file knows which client watches which key (WATCH), so that a change costs nothing while
+ * nobody watches and a look into one bucket otherwise. Keys are told apart by their 64-bit keyed
+ * hash: two keys with the same hash would only abort a transaction that need not have been. */
+#include "src/base/assert.h"
+#include "src/base/mem.h"
+#include "src/store/store_internal.h"
+
+struct nadb_watch {
+    struct nadb_watch *bucket_next;
+    struct nadb_watch *watcher_next;
+    struct nadb_watcher *watcher;
+    struct nadb_keyspace *keyspace; /* referenced */
+    uint64_t hash;
+    size_t key_len;
+    char key[];
+};
+
+static struct nadb_watch **bucket_of(struct nadb_store *store, uint64_t hash)
+{
+    return &store->watches.buckets[hash % NADB_WATCH_BUCKETS];
+}
+
+void nadb_store_watch(struct nadb_store *store, struct nadb_watcher *watcher,
+    struct nadb_keyspace *keyspace, const struct nadb_key *key)
+{
+    for (struct nadb_watch *watch = *bucket_of(store, key->hash); watch != NULL;
+         watch = watch->bucket_next) {
+        if (watch->watcher == watcher && watch->keyspace == keyspace && watch->hash == key->hash) {
+            return;
+        }
+    }
+    /* A key that is due goes now, so that its end is not taken for a change later. */
+    (void)nadb_store_peek(store, keyspace, key);
+    struct nadb_watch *watch = nadb_mem_alloc(sizeof(*watch) + key->name.len);
+    struct nadb_watch **bucket = bucket_of(store, key->hash);
+    *watch = (struct nadb_watch){
+        .bucket_next = *bucket,
+        .watcher_next = watcher->watches,
+        .watcher = watcher,
+        .keyspace = keyspace,
+        .hash = key->hash,
+        .key_len = key->name.len,
+    };
+    memcpy(watch->key, key->name.data, key->name.len);
+    nadb_keyspace_ref(keyspace);
+    *bucket = watch;
+    watcher->watches = watch;
+    store->watches.count++;
+}
+
+void nadb_store_unwatch(struct nadb_store *store, struct nadb_watcher *watcher)
+{
+    while (watcher->watches != NULL) {
+        struct nadb_watch *watch = watcher->watches;
+        watcher->watches = watch->watcher_next;
+        struct nadb_watch **at = bucket_of(store, watch->hash);
+        while (*at != watch) {
+            at = &(*at)->bucket_next;
+        }
+        *at = watch->bucket_next;
+        store->watches.count--;
+        nadb_keyspace_unref(store, watch->keyspace);
+        nadb_mem_free(watch);
+    }
+    watcher->is_dirty = false;
+}
+
+bool nadb_store_watch_is_dirty(struct nadb_store *store, struct nadb_watcher *watcher)
+{
+    for (struct nadb_watch *watch = watcher->watches; watch != NULL && !watcher->is_dirty;
+         watch = watch->watcher_next) {
+        /* Looking at a key that is due removes it, and that touches it. */
+        struct nadb_key key = {nadb_slice_of(watch->key, watch->key_len), watch->hash};
+        (void)nadb_store_peek(store, watch->keyspace, &key);
+    }
+    return watcher->is_dirty;
+}
+
+void nadb_watch__touch(
+    struct nadb_store *store, const struct nadb_keyspace *keyspace, uint64_t hash)
+{
+    for (struct nadb_watch *watch = *bucket_of(store, hash); watch != NULL;
+         watch = watch->bucket_next) {
+        if (watch->hash == hash && watch->keyspace == keyspace) {
+            watch->watcher->is_dirty = true;
+        }
+    }
+}
+
+static bool has_key(const struct nadb_keyspace *keyspace, const struct nadb_watch *watch)
+{
+    return keyspace != NULL && nadb_index_find(&keyspace->space->index,
+                                   nadb_slice_of(watch->key, watch->key_len), watch->hash) != NULL;
+}
+
+void nadb_watch__touch_spaces(
+    struct nadb_store *store, const struct nadb_keyspace *a, const struct nadb_keyspace *b)
+{
+    for (size_t i = 0; store->watches.count > 0 && i < NADB_WATCH_BUCKETS; i++) {
+        for (struct nadb_watch *watch = store->watches.buckets[i]; watch != NULL;
+             watch = watch->bucket_next) {
+            if ((watch->keyspace == a || watch->keyspace == b) &&
+                (has_key(a, watch) || has_key(b, watch))) {
+                watch->watcher->is_dirty = true;
+            }
+        }
+    }
+}
