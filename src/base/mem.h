@@ -3,14 +3,15 @@
  * The plain functions are for small, fixed-size requests: they never return NULL; when memory is
  * exhausted they report and abort, which for the data is the same as SIGKILL. The try functions
  * are for requests whose size a client or a file decides: they return NULL and the caller answers
- * an error. Accounting is per thread-shared atomic counter of usable bytes. Thread: any. */
+ * an error. Each thread counts usable bytes for itself; a total adds the threads up.
+ * Thread: any. */
 #ifndef NADB_BASE_MEM_H
 #define NADB_BASE_MEM_H
 
 #include "src/base/compiler.h"
 
-void *nadb_mem_alloc(size_t size);               /* uninitialised */
-void *nadb_mem_zalloc(size_t size);              /* zero-filled */
+void *nadb_mem_alloc(size_t size);  /* uninitialised */
+void *nadb_mem_zalloc(size_t size); /* zero-filled */
 void *nadb_mem_realloc(void *block, size_t size);
 char *nadb_mem_strdup(const char *text);
 
@@ -22,7 +23,9 @@ void nadb_mem_free(void *block); /* NULL allowed */
 /* Bytes of `block` as the allocator rounds them. */
 size_t nadb_mem_usable(const void *block);
 
-/* Bytes handed out and not freed, and their highest value so far. */
+/* Bytes handed out and not freed, and their highest value so far (which a peak between two looks
+ * may pass by some 128 KiB for each thread). Both cost a walk over the counters, one cache line for
+ * each thread. */
 size_t nadb_mem_used(void);
 size_t nadb_mem_peak(void);
 

@@ -14,14 +14,17 @@
 NADB_MUST_CHECK bool nadb_parse_i64(struct nadb_slice text, int64_t *ret);
 NADB_MUST_CHECK bool nadb_parse_u64(struct nadb_slice text, uint64_t *ret);
 
-/* A finite or infinite (`inf`, `+inf`, `-inf`, `infinity`) number as Redis accepts it for INCRBYFLOAT; NaN is refused. */
+/* A finite or infinite (`inf`, `+inf`, `-inf`, `infinity`) number as Redis accepts it for
+ * INCRBYFLOAT: what strtold takes, so here a '+', leading zeros and hexadecimal pass too. NaN,
+ * and what overflows or vanishes, is refused. */
 NADB_MUST_CHECK bool nadb_parse_long_double(struct nadb_slice text, long double *ret);
 
-/* `64`, `1k` (1000), `1kb` (1024), `1m`, `1mb`, `1g`, `1gb`, any case, in bytes. */
+/* `64`, `64b`, `1k` (1000), `1kb` (1024), `1m`, `1mb`, `1g`, `1gb`, any case, in bytes. */
 NADB_MUST_CHECK bool nadb_parse_size(struct nadb_slice text, uint64_t *ret_bytes);
 
 /* `100ms`, `1s`, `5m`, `2h`, `1d`; a bare number counts in `unit_ms` (1 for ms, 1000 for s). */
-NADB_MUST_CHECK bool nadb_parse_duration(struct nadb_slice text, uint64_t unit_ms, uint64_t *ret_ms);
+NADB_MUST_CHECK bool nadb_parse_duration(
+    struct nadb_slice text, uint64_t unit_ms, uint64_t *ret_ms);
 
 /* `yes` and `no`, any case. */
 NADB_MUST_CHECK bool nadb_parse_bool(struct nadb_slice text, bool *ret);

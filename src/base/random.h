@@ -16,7 +16,9 @@ struct nadb_rng {
 /* The same seed gives the same sequence on every machine. Thread: the owner's. */
 void nadb_rng_seed(struct nadb_rng *rng, uint64_t seed);
 uint64_t nadb_rng_next(struct nadb_rng *rng);
-uint64_t nadb_rng_below(struct nadb_rng *rng, uint64_t bound); /* uniform in [0, bound), bound > 0 */
+
+/* Uniform in [0, bound); bound > 0. */
+uint64_t nadb_rng_below(struct nadb_rng *rng, uint64_t bound);
 
 /* `len` lower-case hex digits from the kernel plus a NUL at out[len]. */
 void nadb_random_hex(char *out, size_t len);
