@@ -1,0 +1,77 @@
+/* What the files of the fs backend share. */
+#ifndef NADB_BACKENDS_FS_FS_INTERNAL_H
+#define NADB_BACKENDS_FS_FS_INTERNAL_H
+
+#include "backends/backend.h"
+#include "backends/fs/fs_io.h"
+#include "backends/fs/manifest.h"
+#include "backends/fs/replay.h"
+#include "backends/fs/segment.h"
+
+#define NADB_FS_MAGIC 0x4e414653u
+
+/* A segment as replay sees it. */
+struct nadb_fs_unit {
+    uint64_t id;
+    uint64_t seed;
+    uint64_t to; /* behind its last batch */
+    uint32_t slot;
+};
+
+struct nadb_fs {
+    struct nadb_backend backend; /* first */
+    unsigned magic;
+    /* immutable */
+    const struct nadb_fs_io *io;
+    char *dir_path; /* owned */
+    uint64_t segment_size;
+    /* immutable from open to close */
+    bool is_open;
+    int dir;
+    int lock;
+    struct nadb_fs_unit *units; /* owned */
+    uint32_t unit_count;
+    struct nadb_fs_deaths deaths;
+    /* the worker's that runs open, write or close */
+    struct nadb_manifest manifest;
+    bool is_unpublished;            /* the manifest in memory is newer than the file */
+    struct nadb_segment active;     /* file -1: the next write makes one */
+    struct nadb_segment stale;      /* its batches from `synced` to `end` must be copied */
+    struct nadb_segment_point tail; /* end of the log when there is no active segment */
+    uint64_t rotate_at;             /* size at which the active segment is to be sealed */
+    bool is_failed;                 /* batches were lost to a failed disk: no more writes */
+    bool has_reserve;
+    bool is_reserve_off; /* the file system cannot allocate ahead */
+    unsigned writes_without_reserve;
+    char *buf;              /* owned; NADB_SEGMENT_BUF_BYTES */
+    uint64_t retired_bytes; /* of all segments but the active one */
+    struct nadb_backend_stats stats;
+};
+
+/* ---- recover.c ---- */
+
+/* Reads the manifest and walks all segments: fills units, deaths, manifest, active or tail, and
+ * what recovery tells. Whatever a crash left half done is finished, durably; running it again
+ * changes nothing. */
+NADB_MUST_CHECK enum nadb_err nadb_fs__recover(
+    struct nadb_fs *fs, struct nadb_backend_open_info *info, struct nadb_error *reterr);
+
+/* ---- log.c ---- */
+
+/* Replaces the manifest; frees the reserve if the disk is full. 0 or -errno. */
+NADB_MUST_CHECK int nadb_fs__publish(struct nadb_fs *fs);
+
+/* Brings retired_bytes up to date. */
+void nadb_fs__count_retired(struct nadb_fs *fs);
+
+/* The write of the interface. */
+NADB_MUST_CHECK enum nadb_err nadb_fs__write(
+    struct nadb_fs *fs, struct nadb_batch *batch, struct nadb_error *reterr);
+
+/* Makes everything stable and marks the clean end. */
+NADB_MUST_CHECK enum nadb_err nadb_fs__finish(struct nadb_fs *fs, struct nadb_error *reterr);
+
+/* Allocates the reserve if it is missing and there is room. */
+void nadb_fs__restore_reserve(struct nadb_fs *fs);
+
+#endif

@@ -1,0 +1,66 @@
+/* Every system call that the fs backend makes on data, as one table of functions, so that a test
+ * can fail, shorten or cut off the k-th of them.
+ *
+ * A function returns what the system call of its name returns, with `-errno` in place of -1.
+ * Names are relative to a directory that open_dir gave. Descriptors mean something only to the
+ * table they came from. The functions of one table may be called from several threads at once,
+ * for different descriptors or for reading; tests' tables may ask for less. EINTR is retried
+ * inside the table; short counts are the caller's to handle (nadb_fs_read_full and so on). */
+#ifndef NADB_BACKENDS_FS_FS_IO_H
+#define NADB_BACKENDS_FS_FS_IO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "src/base/compiler.h"
+
+/* One pwritev takes at most this many pieces. */
+#define NADB_FS_IOV_MAX 8
+
+enum nadb_fs_open_mode {
+    NADB_FS_OPEN_READ,   /* must exist */
+    NADB_FS_OPEN_WRITE,  /* must exist; reads and writes */
+    NADB_FS_OPEN_CREATE, /* must not exist (-EEXIST); reads and writes */
+    NADB_FS_OPEN_ALWAYS, /* created empty when missing, kept as it is otherwise; reads and writes */
+};
+
+/* Called with each name of a directory but "." and ".."; the name is borrowed. */
+typedef void nadb_fs_name_fn(void *ctx, const char *name);
+
+struct nadb_fs_io {
+    int (*make_dir)(const struct nadb_fs_io *io, const char *path);
+    int (*open_dir)(const struct nadb_fs_io *io, const char *path);
+    int (*list_dir)(const struct nadb_fs_io *io, int dir, nadb_fs_name_fn *name, void *ctx);
+    int (*sync_dir)(const struct nadb_fs_io *io, int dir);
+    int (*open_file)(
+        const struct nadb_fs_io *io, int dir, const char *name, enum nadb_fs_open_mode mode);
+    int (*rename_file)(const struct nadb_fs_io *io, int dir, const char *from, const char *to);
+    int (*unlink_file)(const struct nadb_fs_io *io, int dir, const char *name);
+    int (*lock_file)(const struct nadb_fs_io *io, int file); /* exclusive; -EWOULDBLOCK */
+    ssize_t (*pread_file)(
+        const struct nadb_fs_io *io, int file, void *out, size_t len, uint64_t offset);
+    ssize_t (*pwritev_file)(const struct nadb_fs_io *io, int file, const struct iovec *pieces,
+        size_t count, uint64_t offset);
+    int (*sync_file)(const struct nadb_fs_io *io, int file); /* fdatasync */
+    int (*truncate_file)(const struct nadb_fs_io *io, int file, uint64_t size);
+    int (*allocate_file)(const struct nadb_fs_io *io, int file, uint64_t offset, uint64_t len);
+    int (*size_file)(const struct nadb_fs_io *io, int file, uint64_t *ret_size);
+    int (*close_file)(const struct nadb_fs_io *io, int file); /* directories too; lets locks go */
+};
+
+/* The operating system's calls. Shared, stateless. Thread: any. */
+const struct nadb_fs_io *nadb_fs_io_system(void);
+
+/* Reads until `len` bytes or the end of the file: how many, or -errno. */
+ssize_t nadb_fs_read_full(
+    const struct nadb_fs_io *io, int file, void *out, size_t len, uint64_t offset);
+
+/* Writes all pieces (at most NADB_FS_IOV_MAX, changed on the way): 0, or -errno with any part of
+ * them written. */
+NADB_MUST_CHECK int nadb_fs_write_full(
+    const struct nadb_fs_io *io, int file, struct iovec *pieces, size_t count, uint64_t offset);
+
+#endif

@@ -1,0 +1,65 @@
+/* The manifest: which segments are the store, in which order, and how far each counts.
+ *
+ * Replaced as a whole: written to a temporary file, synced, renamed over the old one, directory
+ * synced. So a crash leaves the old or the new one. Thread: the worker that runs open, write or
+ * close. */
+#ifndef NADB_BACKENDS_FS_MANIFEST_H
+#define NADB_BACKENDS_FS_MANIFEST_H
+
+#include "backends/fs/format.h"
+#include "backends/fs/fs_io.h"
+#include "src/base/err.h"
+
+struct nadb_manifest_entry {
+    uint64_t id;
+    uint32_t slot;
+    enum nadb_segment_state state;
+    uint64_t bytes;
+    uint64_t base;
+    uint64_t chain;
+    uint64_t last_seq;
+    uint64_t records;
+};
+
+struct nadb_manifest {
+    bool is_clean;
+    uint64_t store_id;
+    uint64_t generation; /* of the last replacement that was tried */
+    uint64_t next_id;
+    uint64_t last_seq;
+    uint64_t last_version;
+    struct nadb_manifest_entry *entries; /* owned */
+    size_t count;
+    size_t cap;
+};
+
+void nadb_manifest_init(struct nadb_manifest *manifest); /* empty; allocates nothing */
+void nadb_manifest_fini(struct nadb_manifest *manifest);
+
+/* Adds an entry at the end and gives it a free slot; the rest of *entry is copied. NULL when all
+ * slots are taken. The pointer is valid until the next add or remove. */
+struct nadb_manifest_entry *nadb_manifest_add(
+    struct nadb_manifest *manifest, const struct nadb_manifest_entry *entry);
+
+struct nadb_manifest_entry *nadb_manifest_find(struct nadb_manifest *manifest, uint64_t id);
+void nadb_manifest_remove(struct nadb_manifest *manifest, uint64_t id); /* none: no harm */
+
+/* The bytes of the manifest; gives *ret_bytes. */
+NADB_MUST_CHECK enum nadb_err nadb_manifest_encode(
+    const struct nadb_manifest *manifest, char **ret_bytes, size_t *ret_len);
+
+/* Fills an initialised manifest from bytes. NADB_EFORMAT for a newer format, NADB_ECORRUPT for
+ * anything else that is wrong. */
+NADB_MUST_CHECK enum nadb_err nadb_manifest_decode(
+    struct nadb_manifest *manifest, const char *bytes, size_t len, struct nadb_error *reterr);
+
+/* Reads the file. *ret_exists is false, and nothing else changed, when there is none. */
+NADB_MUST_CHECK enum nadb_err nadb_manifest_load(struct nadb_manifest *manifest,
+    const struct nadb_fs_io *io, int dir, bool *ret_exists, struct nadb_error *reterr);
+
+/* Replaces the file and makes that stable: 0 or -errno. After a failure the old or the new one
+ * may be in place; it can be tried again. */
+NADB_MUST_CHECK int nadb_manifest_publish(
+    struct nadb_manifest *manifest, const struct nadb_fs_io *io, int dir);
+
+#endif

@@ -1,0 +1,221 @@
+/* This file turns ranges of segments into chunks of entries. */
+#include "backends/fs/replay.h"
+
+#include <string.h>
+
+#include "backends/fs/format.h"
+#include "backends/fs/frame.h"
+#include "backends/fs/record.h"
+#include "src/base/assert.h"
+#include "src/base/checksum.h"
+#include "src/base/mem.h"
+
+#define DEATHS_MIN 16
+
+/* ---- when what had expired ---- */
+
+void nadb_fs_deaths_add(struct nadb_fs_deaths *deaths, uint64_t seq, uint64_t wall_ms)
+{
+    while (deaths->count > 0 && deaths->steps[deaths->count - 1].wall_ms <= wall_ms) {
+        deaths->count--;
+    }
+    if (deaths->count == deaths->cap) {
+        deaths->cap = deaths->cap == 0 ? DEATHS_MIN : deaths->cap * 2;
+        deaths->steps = nadb_mem_realloc(deaths->steps, deaths->cap * sizeof(*deaths->steps));
+    }
+    deaths->steps[deaths->count++] = (struct nadb_fs_death){.seq = seq, .wall_ms = wall_ms};
+}
+
+void nadb_fs_deaths_fini(struct nadb_fs_deaths *deaths)
+{
+    nadb_mem_free(deaths->steps);
+    *deaths = (struct nadb_fs_deaths){0};
+}
+
+static uint64_t death_of(const struct nadb_fs_deaths *deaths, uint64_t seq)
+{
+    size_t low = 0;
+    size_t high = deaths == NULL ? 0 : deaths->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (deaths->steps[middle].seq < seq) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return deaths != NULL && low < deaths->count ? deaths->steps[low].wall_ms : 0;
+}
+
+/* ---- chunks ---- */
+
+struct loading {
+    const struct nadb_fs_range *range;
+    char *bytes; /* [from, from + len) of the segment */
+    size_t len;
+    size_t used; /* whole frames */
+    size_t records;
+    struct nadb_error *reterr;
+};
+
+static enum nadb_err fail_at(const struct loading *l, enum nadb_fs_check check, size_t at)
+{
+    unsigned long long offset = l->range->from + at;
+    if (check == NADB_FS_NEWER) {
+        return nadb_error_set(l->reterr, NADB_EFORMAT, 0,
+            "segment '%s': written by a newer nadbd (unknown bits at offset %llu)", l->range->name,
+            offset);
+    }
+    return nadb_error_set(l->reterr, NADB_ECORRUPT, 0, "segment '%s': damaged at offset %llu",
+        l->range->name, offset);
+}
+
+/* Makes the loaded part `len` bytes long. */
+static enum nadb_err read_part(struct loading *l, size_t len)
+{
+    const struct nadb_fs_range *range = l->range;
+    char *bytes = nadb_mem_try_realloc(l->bytes, len);
+    if (bytes == NULL) {
+        return nadb_error_set(
+            l->reterr, NADB_ENOMEM, 0, "segment '%s': not enough memory", range->name);
+    }
+    l->bytes = bytes;
+    ssize_t got = nadb_fs_read_full(
+        range->io, range->file, bytes + l->len, len - l->len, range->from + l->len);
+    if (got < 0) {
+        return nadb_error_set(l->reterr, NADB_EIO, (int)-got, "segment '%s': read", range->name);
+    }
+    l->len += (size_t)got;
+    return l->len == len ? NADB_OK : fail_at(l, NADB_FS_BAD, l->len);
+}
+
+/* Verifies the frame at `used` and passes it. *ret_missing is not 0, and nothing else happens,
+ * when that many bytes more are needed. */
+static enum nadb_err pass_frame(struct loading *l, size_t *ret_missing)
+{
+    const struct nadb_fs_range *range = l->range;
+    size_t room = l->len - l->used;
+    *ret_missing = 0;
+    if (room < NADB_FRAME_HEADER_BYTES) {
+        *ret_missing = NADB_FRAME_HEADER_BYTES - room;
+        return NADB_OK;
+    }
+    struct nadb_frame frame;
+    uint64_t seed = nadb_offset_seed(range->seed, range->from + l->used);
+    enum nadb_fs_check check = nadb_frame_get(l->bytes + l->used, seed, &frame);
+    if (check != NADB_FS_GOOD) {
+        return fail_at(l, check, l->used);
+    }
+    room -= NADB_FRAME_HEADER_BYTES;
+    if (frame.payload_bytes > room) {
+        *ret_missing = frame.payload_bytes - room;
+        return NADB_OK;
+    }
+    const char *payload = l->bytes + l->used + NADB_FRAME_HEADER_BYTES;
+    if (frame.records > frame.payload_bytes / NADB_RECORD_HEADER_BYTES ||
+        frame.payload_check != nadb_checksum64(payload, frame.payload_bytes, seed)) {
+        return fail_at(l, NADB_FS_BAD, l->used);
+    }
+    l->records += frame.records;
+    l->used += NADB_FRAME_HEADER_BYTES + frame.payload_bytes;
+    return NADB_OK;
+}
+
+static enum nadb_err load_frames(struct loading *l, size_t bytes_max)
+{
+    uint64_t whole = l->range->to - l->range->from;
+    enum nadb_err err = read_part(l, whole < bytes_max ? (size_t)whole : bytes_max);
+    while (err == NADB_OK && l->used < l->len) {
+        size_t missing = 0;
+        err = pass_frame(l, &missing);
+        if (err == NADB_OK && missing != 0) {
+            if (missing > whole - l->len) {
+                return fail_at(l, NADB_FS_BAD, l->used);
+            }
+            if (l->used > 0) {
+                return NADB_OK; /* the next chunk's */
+            }
+            err = read_part(l, l->len + missing);
+        }
+    }
+    return err;
+}
+
+/* The records of the frame at `at`, which was verified. */
+static enum nadb_err decode_frame(
+    const struct loading *l, size_t at, size_t *ret_end, struct nadb_replay_chunk *chunk)
+{
+    const struct nadb_fs_range *range = l->range;
+    struct nadb_frame frame;
+    enum nadb_fs_check check =
+        nadb_frame_get(l->bytes + at, nadb_offset_seed(range->seed, range->from + at), &frame);
+    NADB_ASSERT(check == NADB_FS_GOOD);
+    uint64_t dead_ms = death_of(range->deaths, frame.seq);
+    size_t end = at + NADB_FRAME_HEADER_BYTES + frame.payload_bytes;
+    at += NADB_FRAME_HEADER_BYTES;
+    for (uint32_t i = 0; i < frame.records; i++) {
+        size_t bytes = 0;
+        check = nadb_fs_record_get(l->bytes + at, end - at, &chunk->entries[chunk->count], &bytes);
+        if (check != NADB_FS_GOOD) {
+            return fail_at(l, check, at);
+        }
+        chunk->locs[chunk->count] =
+            (uint64_t)range->slot << NADB_LOC_OFFSET_BITS | (range->from + at) / NADB_FS_ALIGN;
+        chunk->dead_ms[chunk->count] = dead_ms;
+        chunk->count++;
+        at += bytes;
+    }
+    *ret_end = end;
+    return at == end ? NADB_OK : fail_at(l, NADB_FS_BAD, at);
+}
+
+static enum nadb_err decode_frames(const struct loading *l, struct nadb_replay_chunk *ret)
+{
+    size_t each = sizeof(*ret->entries) + sizeof(*ret->locs) + sizeof(*ret->dead_ms);
+    char *block = nadb_mem_try_alloc(l->records * each + 1);
+    if (block == NULL) {
+        return nadb_error_set(
+            l->reterr, NADB_ENOMEM, 0, "segment '%s': not enough memory", l->range->name);
+    }
+    struct nadb_replay_chunk chunk = {
+        .entries = (struct nadb_entry *)(void *)block,
+        .locs = (uint64_t *)(void *)(block + l->records * sizeof(*ret->entries)),
+        .dead_ms = (uint64_t *)(void *)(block + l->records * (each - sizeof(*ret->dead_ms))),
+        .is_last = l->range->from + l->used == l->range->to,
+        .backend_private = l->bytes,
+    };
+    enum nadb_err err = NADB_OK;
+    for (size_t at = 0; err == NADB_OK && at < l->used;) {
+        err = decode_frame(l, at, &at, &chunk);
+    }
+    if (err != NADB_OK) {
+        nadb_mem_free(block);
+        return err;
+    }
+    *ret = chunk;
+    return NADB_OK;
+}
+
+enum nadb_err nadb_fs_load(const struct nadb_fs_range *range, size_t bytes_max,
+    struct nadb_replay_chunk *ret_chunk, uint64_t *ret_next, struct nadb_error *reterr)
+{
+    NADB_ASSERT(range->from < range->to && bytes_max > 0);
+    struct loading l = {.range = range, .reterr = reterr};
+    enum nadb_err err = load_frames(&l, bytes_max);
+    if (err == NADB_OK) {
+        err = decode_frames(&l, ret_chunk);
+    }
+    if (err != NADB_OK) {
+        nadb_mem_free(l.bytes);
+        return err;
+    }
+    *ret_next = range->from + l.used;
+    return NADB_OK;
+}
+
+void nadb_fs_chunk_free(struct nadb_replay_chunk *chunk)
+{
+    nadb_mem_free(chunk->entries);
+    nadb_mem_free(chunk->backend_private);
+    *chunk = (struct nadb_replay_chunk){0};
+}
