@@ -25,6 +25,12 @@
 #include <malloc.h>
 #endif
 
+#ifdef NADB_JEMALLOC
+/* jemalloc reads this when it starts. Records are met at random, so huge pages spare one TLB miss
+ * each; what is freed goes back to the kernel within a second, by a thread of its own. */
+const char *malloc_conf = "thp:always,background_thread:true,dirty_decay_ms:1000";
+#endif
+
 #define MEM_SLOTS 64
 #define PEAK_STEP ((int64_t)64 * 1024)
 

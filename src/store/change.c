@@ -8,7 +8,6 @@
 #include "src/base/mem.h"
 #include "src/store/store_internal.h"
 
-#define SIZE_ROUND      16u         /* allocations within the same multiple are the same size */
 #define BLOB_GROW_MAX   (64u << 20) /* a growing value gets at most this much more than it needs */
 #define EXPIRE_MS_LIMIT ((uint64_t)1 << 48)
 
@@ -57,10 +56,11 @@ void nadb_change__detach(struct nadb_space *space, struct nadb_rec *rec)
 
 /* What was replaced or removed goes where it may be needed again, or away. */
 static void retire_old(struct nadb_store *store, struct nadb_space *space, struct nadb_rec *old,
-    struct nadb_rec *rec, uint64_t version)
+    struct nadb_rec *rec, uint64_t version, bool is_expiry)
 {
     if (store->durability == NADB_DURABILITY_ALWAYS && !store->is_volatile) {
         nadb_undo__push(store, &(struct nadb_undo){.kind = NADB_UNDO_RECORD,
+                                   .is_expiry = is_expiry,
                                    .version = version,
                                    .space = space,
                                    .old = old,
@@ -111,7 +111,7 @@ static void install(struct nadb_store *store, struct nadb_space *space, nadb_ind
     } else if (!store->is_volatile) {
         nadb_wbuf__put(store, space, rec);
     }
-    retire_old(store, space, old, rec, version);
+    retire_old(store, space, old, rec, version, false);
 }
 
 /* ---- removing ---- */
@@ -121,6 +121,17 @@ static struct nadb_rec *tombstone_new(const struct nadb_rec *rec, uint64_t versi
     struct nadb_rec *tomb = nadb_rec_new(&(struct nadb_rec_parts){.key = nadb_rec_key(rec)});
     tomb->version = version & (((uint64_t)1 << NADB_REC_VERSION_BITS) - 1);
     return tomb;
+}
+
+/* The backend must learn that what had expired by now is gone. */
+static void note_mark(struct nadb_store *store)
+{
+    if (!store->needs_mark) {
+        store->needs_mark = true;
+        store->mark_us = store->now_us;
+        store->mark_ms = 0;
+    }
+    store->mark_ms = store->now_ms > store->mark_ms ? store->now_ms : store->mark_ms;
 }
 
 /* Takes the record out of the index. The backend needs a tombstone if it may have the key, unless
@@ -134,9 +145,8 @@ static void remove_rec(struct nadb_store *store, struct nadb_space *space, nadb_
     bool is_frozen = nadb_store__is_frozen(store, rec);
     bool is_dirty = (rec->flags & NADB_REC_IS_DIRTY) && !is_frozen;
     bool has_disk = is_frozen || (rec->flags & NADB_REC_HAS_DISK);
-    if (is_expiry && has_disk && !is_dirty && !store->needs_mark) {
-        store->needs_mark = true;
-        store->mark_us = store->now_us;
+    if (is_expiry && has_disk && !is_dirty) {
+        note_mark(store);
     }
     if (has_disk && (is_dirty || !is_expiry)) {
         struct nadb_rec *tomb = tombstone_new(rec, version);
@@ -148,7 +158,7 @@ static void remove_rec(struct nadb_store *store, struct nadb_space *space, nadb_
     } else if (is_dirty) {
         nadb_wbuf__replace(store, rec, NULL, NADB_WBUF_PUT);
     }
-    retire_old(store, space, rec, NULL, version);
+    retire_old(store, space, rec, NULL, version, is_expiry);
 }
 
 /* Expiry happens outside commands too, and nobody waits for it: the version counts on only so that
@@ -179,6 +189,9 @@ void nadb_change__expire(struct nadb_store *store, struct nadb_rec *rec)
 nadb_index_slot nadb_change__find_live(
     struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key)
 {
+    if (NADB_UNLIKELY(store->unsure != 0)) {
+        nadb_store__note_seen(store, key->hash);
+    }
     nadb_index_slot slot = nadb_index_find(&space->index, key->name, key->hash);
     if (slot == NULL) {
         return NULL;
@@ -206,11 +219,6 @@ bool nadb_store_delete(
 
 /* ---- writing ---- */
 
-static size_t rounded(size_t size)
-{
-    return (size + SIZE_ROUND - 1) & ~(size_t)(SIZE_ROUND - 1);
-}
-
 static void set_deadline(
     struct nadb_store *store, struct nadb_space *space, struct nadb_rec *rec, uint64_t expire_ms)
 {
@@ -230,7 +238,7 @@ static char *room_in_place(const struct nadb_rec *rec, size_t len)
         return blob->refs == 1 && len <= blob->cap && is_worth_it ? blob->data : NULL;
     }
     size_t fixed = nadb_rec_key_offset(rec) + nadb_rec_key_len(rec);
-    bool is_same_size = rounded(fixed + len) == rounded(fixed + rec->value_len);
+    bool is_same_size = nadb_rec_rounded(fixed + len) == nadb_rec_rounded(fixed + rec->value_len);
     return len <= NADB_REC_INLINE_MAX && is_same_size ? (char *)(uintptr_t)rec + fixed : NULL;
 }
 

@@ -80,16 +80,26 @@ static void cut(struct nadb_store *store)
 {
     struct nadb_flight *flight = &store->flight;
     NADB_ASSERT(flight->state == NADB_FLIGHT_IDLE && !store->cmd_is_open);
-    struct nadb_wbuf spare = flight->buf;
-    flight->buf = store->buf;
-    store->buf = spare;
+    uint64_t wall_ms = store->now_ms;
+    if (store->needs_mark && store->mark_ms > wall_ms) {
+        wall_ms = store->mark_ms;
+    }
+    /* The clock has gone back since something expired: its mark goes ahead in a batch of its own,
+     * or it would take along what the buffer has with deadlines of the new time. */
+    bool is_mark_only = wall_ms > store->now_ms && store->buf.count > 0;
+    if (!is_mark_only) {
+        struct nadb_wbuf spare = flight->buf;
+        flight->buf = store->buf;
+        store->buf = spare;
+    }
     flight->durability = store->durability;
+    flight->mark_ms = store->needs_mark ? store->mark_ms : 0;
     bool is_sync = store->durability != NADB_DURABILITY_BUFFERED || store->is_sync_wanted ||
                    store->phase == NADB_STORE_CLOSING;
     flight->batch = (struct nadb_batch){
         .seq = ++store->batch_seq,
-        .last_version = store->version,
-        .wall_ms = store->now_ms,
+        .last_version = is_mark_only ? store->written : store->version,
+        .wall_ms = wall_ms,
         .is_sync = is_sync,
         .entry = batch_entry,
         .entry_ctx = flight,
@@ -98,11 +108,14 @@ static void cut(struct nadb_store *store)
     if (flight->buf.count == 0) {
         flight->buf.first_us = store->now_us;
     }
-    store->frozen_version = store->version;
-    store->durability = store->durability_next;
-    store->is_flush_wanted = store->is_sync_wanted = store->needs_mark = false;
-    store->stats.changes_unsaved = 0;
+    store->frozen_version = flight->batch.last_version;
+    store->needs_mark = false;
     flight->landed = 0;
+    if (!is_mark_only) {
+        store->durability = store->durability_next;
+        store->is_flush_wanted = store->is_sync_wanted = false;
+        store->stats.changes_unsaved = 0;
+    }
     submit(store);
 }
 
@@ -182,7 +195,6 @@ void nadb_flight__start_if_due(struct nadb_store *store)
         (store->now_us >= flight->retry_us || store->is_flush_wanted ||
             store->phase == NADB_STORE_CLOSING)) {
         flight->batch.is_sync |= store->is_sync_wanted || store->phase == NADB_STORE_CLOSING;
-        flight->batch.wall_ms = store->now_ms;
         submit(store);
         return;
     }
@@ -346,6 +358,12 @@ static void take_back_or_keep(struct nadb_store *store)
         nadb_wbuf__drop_entry(flight->buf.entries[i]);
     }
     end_flight(store);
+    if (flight->mark_ms != 0) {
+        store->mark_ms = store->needs_mark && store->mark_ms > flight->mark_ms ? store->mark_ms
+                                                                               : flight->mark_ms;
+        store->needs_mark = true;
+        store->mark_us = store->now_us;
+    }
     /* A batch that certainly is not in the log leaves its number to the next. */
     if (flight->err != NADB_ESYNC) {
         store->batch_seq--;
@@ -380,7 +398,11 @@ static void note_failure(struct nadb_store *store)
     /* Who asked for this flush gets an answer now; the next attempt comes by itself. */
     store->is_flush_wanted = store->is_sync_wanted = false;
     take_back_or_keep(store);
-    store->events->undone(store->events_ctx, &store->state_error);
+    struct nadb_error error = store->state_error;
+    if (flight->state == NADB_FLIGHT_RETRY && flight->durability == NADB_DURABILITY_ALWAYS) {
+        error.code = NADB_ESYNC; /* the mode has changed meanwhile: its writes are kept */
+    }
+    store->events->undone(store->events_ctx, &error);
     admit_waiters(store);
 }
 

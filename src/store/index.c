@@ -42,6 +42,10 @@ static const struct {
 #define SHRINK_DIVISOR 8u /* a segment this sparse moves to a smaller size */
 #define SPLIT_PREFETCH 8u
 
+/* Keys that a segment is expected to hold in the end, and how far reserve goes. */
+#define RESERVE_PER_SEGMENT 1200u
+#define RESERVE_BITS_MAX    20u
+
 static uint64_t dir_entry(const struct segment *segment)
 {
     return (uint64_t)(uintptr_t)segment | (uint64_t)segment->depth << ADDRESS_BITS |
@@ -151,13 +155,30 @@ static void dir_double(struct nadb_index *index)
     index->bytes += count * sizeof(*dir);
 }
 
+/* Puts a slot behind all that are in the segment already; false when it must grow first. `*next` is
+ * the first place behind them. */
+static bool segment_append(struct segment *segment, size_t *next, uint64_t slot)
+{
+    unsigned size_class = segment->size_class;
+    size_t home = home_of(slot >> ADDRESS_BITS, size_class);
+    size_t at = home > *next ? home : *next;
+    if (segment->count >= classes[size_class].count_max || at >= classes[size_class].slots - 1u) {
+        return false;
+    }
+    segment->slots[at] = slot;
+    segment->count++;
+    *next = at + 1;
+    return true;
+}
+
 /* Moves the segment's records into one of another size; false when they do not fit there. */
 static bool segment_resize(
     struct nadb_index *index, uint64_t hash, struct segment *old, unsigned size_class)
 {
     struct segment *segment = segment_new(index, old->depth, size_class);
+    size_t next = 0;
     for (size_t i = 0; i < classes[old->size_class].slots; i++) {
-        if (old->slots[i] != 0 && !segment_insert(segment, old->slots[i])) {
+        if (old->slots[i] != 0 && !segment_append(segment, &next, old->slots[i])) {
             segment_free(index, segment);
             return false;
         }
@@ -220,6 +241,24 @@ static void segment_grow(struct nadb_index *index, uint64_t hash, struct segment
 void nadb_index_init(struct nadb_index *index, const struct nadb_hash_key *hash_key)
 {
     *index = (struct nadb_index){.hash_key = hash_key};
+}
+
+void nadb_index_reserve(struct nadb_index *index, uint64_t count)
+{
+    unsigned bits = 0;
+    while (bits < RESERVE_BITS_MAX && count >> bits > RESERVE_PER_SEGMENT) {
+        bits++;
+    }
+    if (index->dir != NULL || bits == 0) {
+        return;
+    }
+    size_t segments = (size_t)1 << bits;
+    index->dir = nadb_mem_alloc(segments * sizeof(*index->dir));
+    index->dir_bits = bits;
+    index->bytes += segments * sizeof(*index->dir);
+    for (size_t i = 0; i < segments; i++) {
+        index->dir[i] = dir_entry(segment_new(index, bits, 0));
+    }
 }
 
 void nadb_index_fini(struct nadb_index *index)

@@ -9,6 +9,7 @@
 #include "src/store/store_internal.h"
 
 #define KEYSPACES_FIRST 32u
+#define IDLE_FACTOR     2u /* keyspaces with the idle ones, in limits for the others */
 
 /* ---- spaces ---- */
 
@@ -198,13 +199,22 @@ static void forget(struct nadb_store *store, size_t at)
 }
 
 /* The undo log may point at spaces; then nothing is forgotten. */
-static void forget_idle(struct nadb_store *store)
+void nadb_keyspace__forget_idle(struct nadb_store *store)
 {
     for (size_t i = store->keyspace_count; i-- > 0 && store->undo.count == 0;) {
         if (is_idle(store->keyspaces[i])) {
             forget(store, i);
         }
     }
+}
+
+static uint64_t count_busy(const struct nadb_store *store)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < store->keyspace_count; i++) {
+        count += is_idle(store->keyspaces[i]) ? 0 : 1;
+    }
+    return count;
 }
 
 /* Namespaces that nobody uses and that hold nothing give their numbers back. */
@@ -227,11 +237,12 @@ struct nadb_keyspace *nadb_store_keyspace(
     if (keyspace != NULL || !create_it) {
         return keyspace;
     }
-    if (store->keyspace_count >= store->databases + store->namespaces_max) {
+    uint64_t limit = store->databases + store->namespaces_max;
+    if (store->keyspace_count >= limit) {
         drop_empty(store);
-        forget_idle(store);
+        nadb_keyspace__forget_idle(store);
     }
-    if (store->keyspace_count >= store->databases + store->namespaces_max) {
+    if (store->keyspace_count >= IDLE_FACTOR * limit || count_busy(store) >= limit) {
         return NULL;
     }
     return create(store, db, name);
@@ -247,7 +258,7 @@ void nadb_keyspace_unref(struct nadb_store *store, struct nadb_keyspace *keyspac
     NADB_ASSERT(keyspace->magic == NADB_KEYSPACE_MAGIC && keyspace->refs > 0);
     keyspace->refs--;
     if (is_idle(keyspace)) {
-        forget_idle(store);
+        nadb_keyspace__forget_idle(store);
     }
 }
 

@@ -29,7 +29,8 @@ struct nadb_rec *nadb_rec_new(const struct nadb_rec_parts *parts)
     struct nadb_rec layout = {.flags = flags & 0xff};
     size_t key_offset = nadb_rec_key_offset(&layout);
     size_t inline_len = parts->blob != NULL ? 0 : parts->value_len;
-    struct nadb_rec *rec = nadb_mem_alloc(key_offset + parts->key.len + inline_len);
+    struct nadb_rec *rec =
+        nadb_mem_alloc(nadb_rec_rounded(key_offset + parts->key.len + inline_len));
     *rec = (struct nadb_rec){
         .key_len_low = parts->key.len & 0xffff,
         .key_len_high = (parts->key.len >> 16) & 1,

@@ -183,6 +183,14 @@ struct nadb_rec_parts {
     uint16_t keyspace;      /* of the TTL part */
 };
 
+/* Allocations are multiples of this, so that a value may change its length a little in place. */
+#define NADB_REC_SIZE_ROUND 16u
+
+static inline size_t nadb_rec_rounded(size_t size)
+{
+    return (size + NADB_REC_SIZE_ROUND - 1) & ~(size_t)(NADB_REC_SIZE_ROUND - 1);
+}
+
 /* The header's times and version, the place and an inline value are the caller's to fill. */
 struct nadb_rec *nadb_rec_new(const struct nadb_rec_parts *parts);
 void nadb_rec_free(struct nadb_rec *rec);

@@ -1,14 +1,24 @@
 /* This file rebuilds the store from its backend at the start.
  *
  * Workers decode the backend's units in parallel, a window of them ahead of the loop, each with one
- * chunk decoded in advance; the loop applies the chunks strictly in the order of the log, in
- * slices, so that clients get -LOADING instead of silence. */
+ * part decoded in advance; they hash the keys and make the records, too. The loop links the records
+ * into the index, strictly in the order of the log and in slices, so that clients get -LOADING
+ * instead of silence. */
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/store/store_internal.h"
 
-#define WINDOW      4u  /* units being decoded at a time */
-#define APPLY_GROUP 16u /* entries whose places are warmed together */
+#define WINDOW         4u  /* units being decoded at a time */
+#define ENTRY_OVERHEAD 40u /* of an entry on disk, about */
+#define APPLY_GROUP    16u /* entries whose places are warmed together */
+
+/* A chunk of the log, made ready for the index. */
+struct part {
+    struct nadb_replay_chunk chunk;
+    uint64_t *hashes;       /* of the keys */
+    struct nadb_rec **recs; /* of the PUTs; NULL: not a PUT, dead already, or handed over */
+    uint64_t bytes;         /* about what the entries take on disk */
+};
 
 struct unit {
     struct nadb_job job;
@@ -17,16 +27,21 @@ struct unit {
     bool is_started, is_busy, is_at_end;
     /* the worker's while is_busy */
     uint64_t cursor;
-    struct nadb_replay_chunk next;
+    struct part next;
     enum nadb_err err;
     struct nadb_error error;
     /* loop */
-    bool has_next, has_chunk;
-    struct nadb_replay_chunk chunk;
+    bool has_next, has_part;
+    struct part part;
 };
 
 struct nadb_replay {
     struct nadb_job open_job;
+    /* the worker's until open has ended */
+    struct nadb_backend_open_info open_info;
+    enum nadb_err open_err;
+    struct nadb_error open_error;
+    /* loop */
     struct nadb_backend_open_info info;
     struct unit *units;
     uint32_t unit_at;
@@ -35,17 +50,119 @@ struct nadb_replay {
     enum nadb_err err;
     struct nadb_error error;
     uint64_t entries, version_max, started_us;
+    bool has_reserved;
 };
 
 /* ---- the workers' half ---- */
+
+/* Copies `bytes` into a blob if they are too long to be inline; false: out of memory. */
+static bool blob_from(struct nadb_slice bytes, size_t inline_max, struct nadb_blob **ret)
+{
+    *ret = NULL;
+    if (bytes.len <= inline_max) {
+        return true;
+    }
+    *ret = nadb_blob_new(bytes.len);
+    if (*ret == NULL) {
+        return false;
+    }
+    memcpy((*ret)->data, bytes.data, bytes.len);
+    (*ret)->len = (uint32_t)bytes.len;
+    return true;
+}
+
+static struct nadb_rec *rec_from(const struct nadb_entry *entry, uint64_t loc)
+{
+    struct nadb_rec_parts parts = {
+        .key = entry->key, .value_len = entry->value.len, .expire_ms = entry->expire_ms};
+    if (!blob_from(entry->value, NADB_REC_INLINE_MAX, &parts.blob)) {
+        return NULL;
+    }
+    if (!blob_from(entry->tags, 0, &parts.tags)) {
+        if (parts.blob != NULL) {
+            nadb_blob_unref(parts.blob);
+        }
+        return NULL;
+    }
+    struct nadb_rec *rec = nadb_rec_new(&parts);
+    if (parts.blob == NULL && entry->value.len > 0) {
+        memcpy((char *)rec + nadb_rec_size(rec) - entry->value.len, entry->value.data,
+            entry->value.len);
+    }
+    rec->version = entry->version & (((uint64_t)1 << NADB_REC_VERSION_BITS) - 1);
+    rec->created_ms = entry->created_ms & (((uint64_t)1 << 42) - 1);
+    rec->updated_ms = entry->updated_ms & (((uint64_t)1 << 42) - 1);
+    rec->accessed_s = entry->accessed_s & ((1u << NADB_REC_ACCESSED_BITS) - 1);
+    rec->flags |= NADB_REC_HAS_DISK;
+    nadb_rec_set_place(rec, loc);
+    return rec;
+}
+
+static bool is_sound(const struct nadb_entry *entry)
+{
+    return entry->key.len <= NADB_KEY_LEN_MAX && entry->value.len <= NADB_VALUE_LEN_MAX &&
+           entry->tags.len <= NADB_TAGS_PACKED_MAX && entry->expire_ms < (uint64_t)1 << 48 &&
+           entry->version < (uint64_t)1 << NADB_REC_VERSION_BITS;
+}
+
+static void part_free(struct nadb_store *store, struct part *part)
+{
+    for (size_t i = 0; part->recs != NULL && i < part->chunk.count; i++) {
+        if (part->recs[i] != NULL) {
+            nadb_rec_free(part->recs[i]);
+        }
+    }
+    nadb_mem_free(part->recs);
+    nadb_mem_free(part->hashes);
+    store->backend_ops->replay_free(&part->chunk);
+    *part = (struct part){0};
+}
+
+/* Had the record expired when a batch that came with it or after it was cut? */
+static bool is_dead(const struct nadb_entry *entry, uint64_t dead_ms)
+{
+    return entry->expire_ms != 0 && entry->expire_ms <= dead_ms;
+}
+
+/* Hashes the keys and makes the records. Thread: worker. */
+static enum nadb_err part_prepare(
+    const struct nadb_store *store, struct part *part, struct nadb_error *reterr)
+{
+    const struct nadb_replay_chunk *chunk = &part->chunk;
+    part->hashes = nadb_mem_alloc((chunk->count + 1) * sizeof(*part->hashes));
+    part->recs = nadb_mem_zalloc((chunk->count + 1) * sizeof(struct nadb_rec *));
+    part->bytes = 0;
+    for (size_t i = 0; i < chunk->count; i++) {
+        const struct nadb_entry *entry = &chunk->entries[i];
+        part->hashes[i] = nadb_hash(store->hash_key, entry->key);
+        part->bytes += ENTRY_OVERHEAD + entry->key.len + entry->value.len + entry->tags.len;
+        if (entry->kind != NADB_ENTRY_PUT || !is_sound(entry) ||
+            is_dead(entry, chunk->dead_ms[i])) {
+            continue;
+        }
+        part->recs[i] = rec_from(entry, chunk->locs[i]);
+        if (part->recs[i] == NULL) {
+            return nadb_error_set(reterr, NADB_ENOMEM, 0, "not enough memory to load a value");
+        }
+    }
+    return NADB_OK;
+}
 
 /* Thread: worker. */
 static void unit_run(struct nadb_job *job)
 {
     struct unit *unit = NADB_CONTAINER_OF(job, struct unit, job);
     struct nadb_store *store = unit->store;
+    unit->next = (struct part){0};
     unit->err = store->backend_ops->replay(
-        store->backend, unit->number, &unit->cursor, &unit->next, &unit->error);
+        store->backend, unit->number, &unit->cursor, &unit->next.chunk, &unit->error);
+    if (unit->err != NADB_OK) {
+        return;
+    }
+    unit->err = part_prepare(store, &unit->next, &unit->error);
+    if (unit->err != NADB_OK) {
+        part_free(store, &unit->next);
+    }
 }
 
 /* Thread: worker. */
@@ -53,7 +170,8 @@ static void open_run(struct nadb_job *job)
 {
     struct nadb_replay *replay = NADB_CONTAINER_OF(job, struct nadb_replay, open_job);
     struct nadb_store *store = replay->units->store;
-    replay->err = store->backend_ops->open(store->backend, &replay->info, &replay->error);
+    replay->open_err =
+        store->backend_ops->open(store->backend, &replay->open_info, &replay->open_error);
 }
 
 /* ---- the loop's half ---- */
@@ -79,9 +197,9 @@ static void submit_window(struct nadb_store *store)
     struct nadb_replay *replay = store->replay;
     for (uint32_t i = 0; i < WINDOW && replay->unit_at + i < replay->info.units; i++) {
         struct unit *unit = &replay->units[replay->unit_at + i];
-        if (unit->has_next && !unit->has_chunk) {
-            unit->chunk = unit->next;
-            unit->has_chunk = true;
+        if (unit->has_next && !unit->has_part) {
+            unit->part = unit->next;
+            unit->has_part = true;
             unit->has_next = false;
         }
         if (!unit->is_busy && !unit->has_next && !unit->is_at_end && replay->err == NADB_OK) {
@@ -100,7 +218,7 @@ static void unit_done(struct nadb_job *job)
         fail(store, unit->err, &unit->error);
     } else {
         unit->has_next = true;
-        unit->is_at_end = unit->next.is_last;
+        unit->is_at_end = unit->next.chunk.is_last;
     }
     submit_window(store);
     store->events->wake(store->events_ctx);
@@ -123,10 +241,10 @@ static void free_units(struct nadb_store *store)
     for (uint32_t i = 0; i < replay->info.units; i++) {
         struct unit *unit = &replay->units[i];
         if (unit->has_next) {
-            store->backend_ops->replay_free(&unit->next);
+            part_free(store, &unit->next);
         }
-        if (unit->has_chunk) {
-            store->backend_ops->replay_free(&unit->chunk);
+        if (unit->has_part) {
+            part_free(store, &unit->part);
         }
     }
     nadb_mem_free(replay->units);
@@ -140,8 +258,10 @@ static void open_done(struct nadb_job *job)
     replay->busy_count--;
     nadb_mem_free(replay->units);
     replay->units = NULL;
-    if (replay->err != NADB_OK) {
-        replay->info.units = 0;
+    if (replay->open_err != NADB_OK) {
+        fail(store, replay->open_err, &replay->open_error);
+    } else {
+        replay->info = replay->open_info;
     }
     replay->units = nadb_mem_zalloc((replay->info.units + 1) * sizeof(*replay->units));
     for (uint32_t i = 0; i < replay->info.units; i++) {
@@ -197,60 +317,11 @@ static void remove_plain(struct nadb_space *space, nadb_index_slot slot, uint64_
     nadb_rec_free(rec);
 }
 
-/* Copies `bytes` into a blob if they are too long to be inline; false: out of memory. */
-static bool blob_from(struct nadb_slice bytes, size_t inline_max, struct nadb_blob **ret)
-{
-    *ret = NULL;
-    if (bytes.len <= inline_max) {
-        return true;
-    }
-    *ret = nadb_blob_new(bytes.len);
-    if (*ret == NULL) {
-        return false;
-    }
-    memcpy((*ret)->data, bytes.data, bytes.len);
-    (*ret)->len = (uint32_t)bytes.len;
-    return true;
-}
-
-static struct nadb_rec *rec_from(const struct nadb_entry *entry, uint64_t loc)
-{
-    struct nadb_rec_parts parts = {
-        .key = entry->key, .value_len = entry->value.len, .expire_ms = entry->expire_ms};
-    if (!blob_from(entry->value, NADB_REC_INLINE_MAX, &parts.blob)) {
-        return NULL;
-    }
-    if (!blob_from(entry->tags, 0, &parts.tags)) {
-        if (parts.blob != NULL) {
-            nadb_blob_unref(parts.blob);
-        }
-        return NULL;
-    }
-    struct nadb_rec *rec = nadb_rec_new(&parts);
-    if (parts.blob == NULL && entry->value.len > 0) {
-        memcpy((char *)rec + nadb_rec_size(rec) - entry->value.len, entry->value.data,
-            entry->value.len);
-    }
-    rec->version = entry->version & (((uint64_t)1 << NADB_REC_VERSION_BITS) - 1);
-    rec->created_ms = entry->created_ms & (((uint64_t)1 << 42) - 1);
-    rec->updated_ms = entry->updated_ms & (((uint64_t)1 << 42) - 1);
-    rec->accessed_s = entry->accessed_s & ((1u << NADB_REC_ACCESSED_BITS) - 1);
-    rec->flags |= NADB_REC_HAS_DISK;
-    nadb_rec_set_place(rec, loc);
-    return rec;
-}
-
+/* `rec` NULL: the entry was dead already, and with it what the key had before. */
 static void apply_put(struct nadb_store *store, struct nadb_space *space,
-    const struct nadb_entry *entry, uint64_t loc, uint64_t dead_ms, uint64_t hash)
+    const struct nadb_entry *entry, struct nadb_rec *rec, uint64_t hash)
 {
     nadb_index_slot slot = nadb_index_find(&space->index, entry->key, hash);
-    bool is_dead = entry->expire_ms != 0 && entry->expire_ms <= dead_ms;
-    struct nadb_rec *rec = is_dead ? NULL : rec_from(entry, loc);
-    if (!is_dead && rec == NULL) {
-        fail(store, NADB_ENOMEM,
-            &(struct nadb_error){.code = NADB_ENOMEM, .text = "not enough memory to load a value"});
-        return;
-    }
     if (slot != NULL && rec != NULL) {
         struct nadb_rec *old = nadb_index_rec(slot);
         nadb_change__detach(space, old);
@@ -266,11 +337,14 @@ static void apply_put(struct nadb_store *store, struct nadb_space *space,
     }
 }
 
-static bool is_sound(const struct nadb_entry *entry)
+/* The first keyspace to be loaded is most often the only one. */
+static void reserve(struct nadb_store *store, struct nadb_space *space, const struct part *part)
 {
-    return entry->key.len <= NADB_KEY_LEN_MAX && entry->value.len <= NADB_VALUE_LEN_MAX &&
-           entry->tags.len <= NADB_TAGS_PACKED_MAX && entry->expire_ms < (uint64_t)1 << 48 &&
-           entry->version < (uint64_t)1 << NADB_REC_VERSION_BITS;
+    struct nadb_replay *replay = store->replay;
+    if (!replay->has_reserved) {
+        replay->has_reserved = true;
+        nadb_index_reserve(&space->index, replay->info.bytes / (part->bytes / part->chunk.count));
+    }
 }
 
 static void apply_clear(struct nadb_store *store, struct nadb_space *space)
@@ -280,10 +354,10 @@ static void apply_clear(struct nadb_store *store, struct nadb_space *space)
     space->expires_sum_s = 0;
 }
 
-static void apply(
-    struct nadb_store *store, const struct nadb_replay_chunk *chunk, size_t at, uint64_t hash)
+static void apply(struct nadb_store *store, struct part *part, size_t at)
 {
-    const struct nadb_entry *entry = &chunk->entries[at];
+    const struct nadb_entry *entry = &part->chunk.entries[at];
+    uint64_t hash = part->hashes[at];
     struct nadb_space *space =
         entry->keyspace < store->spaces_cap ? store->spaces[entry->keyspace] : NULL;
     if (!is_sound(entry) || (space == NULL && entry->kind != NADB_ENTRY_NAME)) {
@@ -295,7 +369,9 @@ static void apply(
     }
     switch (entry->kind) {
     case NADB_ENTRY_PUT:
-        apply_put(store, space, entry, chunk->locs[at], chunk->dead_ms[at], hash);
+        reserve(store, space, part);
+        apply_put(store, space, entry, part->recs[at], hash);
+        part->recs[at] = NULL;
         break;
     case NADB_ENTRY_DELETE: {
         nadb_index_slot slot = nadb_index_find(&space->index, entry->key, hash);
@@ -317,6 +393,7 @@ static void apply(
     case NADB_ENTRY_DROP:
         apply_clear(store, space);
         nadb_space__unset_id(store, space);
+        nadb_keyspace__forget_idle(store);
         break;
     default:
         fail_entry(store, entry, "unknown kind");
@@ -324,25 +401,24 @@ static void apply(
     }
 }
 
-/* Applies the next entries of the chunk, their index slots and records warmed together. */
-static void apply_group(struct nadb_store *store, const struct nadb_replay_chunk *chunk)
+/* Applies the next entries of the part, their index slots warmed together. */
+static void apply_group(struct nadb_store *store, struct part *part)
 {
     struct nadb_replay *replay = store->replay;
-    uint64_t hashes[APPLY_GROUP];
-    size_t count = chunk->count - replay->entry_at;
-    count = count < APPLY_GROUP ? count : APPLY_GROUP;
-    for (size_t i = 0; i < count; i++) {
-        const struct nadb_entry *entry = &chunk->entries[replay->entry_at + i];
-        hashes[i] = nadb_hash(store->hash_key, entry->key);
-        if (entry->keyspace < store->spaces_cap && store->spaces[entry->keyspace] != NULL) {
-            nadb_index_prefetch_slot(&store->spaces[entry->keyspace]->index, hashes[i]);
+    size_t begin = replay->entry_at;
+    size_t left = part->chunk.count - begin;
+    size_t end = begin + (left < APPLY_GROUP ? left : APPLY_GROUP);
+    for (size_t i = begin; i < end; i++) {
+        uint16_t id = part->chunk.entries[i].keyspace;
+        if (id < store->spaces_cap && store->spaces[id] != NULL) {
+            nadb_index_prefetch_slot(&store->spaces[id]->index, part->hashes[i]);
         }
     }
-    for (size_t i = 0; i < count && replay->err == NADB_OK; i++) {
-        apply(store, chunk, replay->entry_at + i, hashes[i]);
+    for (size_t i = begin; i < end && replay->err == NADB_OK; i++) {
+        apply(store, part, i);
     }
-    replay->entry_at += count;
-    replay->entries += count;
+    replay->entry_at = end;
+    replay->entries += end - begin;
 }
 
 static void finish(struct nadb_store *store)
@@ -369,18 +445,18 @@ bool nadb_replay__step(struct nadb_store *store, uint64_t budget_us)
     while (replay->err == NADB_OK && replay->unit_at < replay->info.units) {
         struct unit *unit = &replay->units[replay->unit_at];
         submit_window(store);
-        if (!unit->has_chunk) {
+        if (!unit->has_part) {
             return false;
         }
-        while (replay->entry_at < unit->chunk.count && replay->err == NADB_OK) {
-            apply_group(store, &unit->chunk);
+        while (replay->entry_at < unit->part.chunk.count && replay->err == NADB_OK) {
+            apply_group(store, &unit->part);
             if (nadb_store__elapsed_us(store, begin_us) >= budget_us) {
                 return true;
             }
         }
-        bool is_last = unit->chunk.is_last;
-        store->backend_ops->replay_free(&unit->chunk);
-        unit->has_chunk = false;
+        bool is_last = unit->part.chunk.is_last;
+        part_free(store, &unit->part);
+        unit->has_part = false;
         replay->entry_at = 0;
         replay->unit_at += is_last ? 1 : 0;
     }

@@ -213,16 +213,6 @@ void nadb_store_prefetch_record(const struct nadb_keyspace *keyspace, uint64_t h
     nadb_index_prefetch_rec(&keyspace->space->index, hash);
 }
 
-/* What the command has seen of keys with this hash may not be durable yet. */
-static void note_seen(struct nadb_store *store, uint64_t hash)
-{
-    uint64_t version = store->touched[hash % NADB_TOUCHED_COUNT];
-    version = store->unsure_all > version ? store->unsure_all : version;
-    if (version > store->cmd_hold) {
-        store->cmd_hold = version;
-    }
-}
-
 static void note_seen_all(struct nadb_store *store)
 {
     if (store->unsure > store->cmd_hold) {
@@ -233,9 +223,6 @@ static void note_seen_all(struct nadb_store *store)
 static struct nadb_rec *look_up(
     struct nadb_store *store, struct nadb_keyspace *keyspace, const struct nadb_key *key)
 {
-    if (store->unsure != 0) {
-        note_seen(store, key->hash);
-    }
     nadb_index_slot slot = nadb_change__find_live(store, keyspace->space, key);
     return slot == NULL ? NULL : nadb_index_rec(slot);
 }

@@ -124,6 +124,7 @@ enum nadb_undo_kind {
 
 struct nadb_undo {
     enum nadb_undo_kind kind;
+    bool is_expiry; /* RECORD: nobody's wish */
     uint16_t id;
     uint64_t version;
     struct nadb_space *space;
@@ -158,7 +159,8 @@ struct nadb_flight {
     enum nadb_durability durability; /* at the cut */
     struct nadb_wbuf buf;
     struct nadb_batch batch;
-    size_t landed; /* entries seen to */
+    size_t landed;    /* entries seen to */
+    uint64_t mark_ms; /* the mark that the batch carries; 0: none */
     uint64_t retry_us;
     uint64_t started_us, started_ms;
     /* written by the worker */
@@ -222,6 +224,9 @@ bool nadb_space__sweep(struct nadb_store *store, uint64_t budget_us);
 void nadb_keyspace__bind(
     struct nadb_store *store, uint16_t id, uint64_t db, struct nadb_slice name);
 void nadb_keyspace__exchange(struct nadb_store *store, uint64_t db_a, uint64_t db_b);
+
+/* Frees namespaces that nobody uses, that hold nothing and that the backend knows nothing of. */
+void nadb_keyspace__forget_idle(struct nadb_store *store);
 
 void nadb_space__count_ttl(struct nadb_space *space, const struct nadb_rec *rec);
 void nadb_space__uncount_ttl(struct nadb_space *space, const struct nadb_rec *rec);
@@ -311,6 +316,7 @@ struct nadb_store {
     bool is_sync_wanted;
     bool needs_mark;  /* something expired that the backend still has */
     uint64_t mark_us; /* since when */
+    uint64_t mark_ms; /* the latest wall clock by which it had */
     bool has_waiters; /* somebody was told NADB_ADMIT_WAIT */
     uint64_t batch_seq;
     enum nadb_storage_state state;
@@ -344,6 +350,16 @@ static inline bool nadb_store__is_editable(
     const struct nadb_store *store, const struct nadb_rec *rec)
 {
     return store->durability != NADB_DURABILITY_ALWAYS && !nadb_store__is_frozen(store, rec);
+}
+
+/* What the command sees of keys with this hash, that there is none included, may not be durable. */
+static inline void nadb_store__note_seen(struct nadb_store *store, uint64_t hash)
+{
+    uint64_t version = store->touched[hash % NADB_TOUCHED_COUNT];
+    version = store->unsure_all > version ? store->unsure_all : version;
+    if (version > store->cmd_hold) {
+        store->cmd_hold = version;
+    }
 }
 
 static inline uint64_t nadb_store__elapsed_us(const struct nadb_store *store, uint64_t since_us)

@@ -57,6 +57,11 @@ static void undo_record(struct nadb_store *store, const struct nadb_undo *undo)
     struct nadb_index *index = &undo->space->index;
     const struct nadb_rec *any = undo->rec != NULL ? undo->rec : undo->old;
     uint64_t hash = nadb_hash(store->hash_key, nadb_rec_key(any));
+    /* What the backend has of an expired key stays expired; it has been reported as gone. */
+    if (undo->is_expiry && !(undo->old->flags & NADB_REC_IS_DIRTY)) {
+        nadb_rec_free(undo->old);
+        return;
+    }
     nadb_watch__touch(store, undo->space->owner, hash);
     if (undo->rec != NULL) {
         nadb_index_slot slot = nadb_index_find(index, nadb_rec_key(undo->rec), hash);

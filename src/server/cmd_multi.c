@@ -1,0 +1,98 @@
+/* This file holds transactions: MULTI, EXEC, DISCARD, WATCH, UNWATCH. */
+#include "src/server/cmd_table.h"
+#include "src/server/cmd_util.h"
+#include "src/server/dispatch.h"
+
+enum nadb_cmd_status nadb_cmd_multi(struct nadb_call *call)
+{
+    if (call->client->is_multi) {
+        return nadb_reply_error(call, "ERR MULTI calls can not be nested");
+    }
+    call->client->is_multi = true;
+    return nadb_reply_ok(call);
+}
+
+enum nadb_cmd_status nadb_cmd_discard(struct nadb_call *call)
+{
+    if (!call->client->is_multi) {
+        return nadb_reply_error(call, "ERR DISCARD without MULTI");
+    }
+    nadb_client_multi_end(call->client);
+    return nadb_reply_ok(call);
+}
+
+/* Has a watched key changed? WATCH is refused while loading, so then there is none. */
+static bool is_watch_dirty(struct nadb_call *call)
+{
+    struct nadb_client *client = call->client;
+    return (client->watcher.watches != NULL || client->watcher.is_dirty) &&
+           nadb_store_watch_is_dirty(call->store, &client->watcher);
+}
+
+/* Runs everything queued. All of it happens between one begin and one end of the store, so that
+ * it reaches the disk whole. */
+static void run_queue(struct nadb_call *call)
+{
+    struct nadb_client *client = call->client;
+    nadb_resp_array(call->out, client->queue_count);
+    for (size_t i = 0; i < client->queue_count; i++) {
+        const struct nadb_queued_cmd *queued = &client->queue[i];
+        struct nadb_call step = *call;
+        step.cmd = queued->cmd;
+        step.argv = queued->argv;
+        step.argc = queued->argc;
+        step.keyspace = client->keyspace; /* an earlier SELECT may have changed it */
+        step.may_yield = false;
+        if (queued->cmd->key_first > 0 && queued->argc > (size_t)queued->cmd->key_first) {
+            step.first_key = nadb_store_key(call->store, queued->argv[queued->cmd->key_first]);
+        }
+        (void)nadb_dispatch_call(&step); /* DONE: it may not yield */
+        call->server->counters.commands_processed++;
+    }
+}
+
+enum nadb_cmd_status nadb_cmd_exec(struct nadb_call *call)
+{
+    struct nadb_client *client = call->client;
+    if (!client->is_multi) {
+        return nadb_reply_error(call, "ERR EXEC without MULTI");
+    }
+    if (client->is_multi_broken) {
+        nadb_client_multi_end(client);
+        return nadb_reply_error(
+            call, "EXECABORT Transaction discarded because of previous errors.");
+    }
+    if (is_watch_dirty(call)) {
+        nadb_client_multi_end(client);
+        nadb_resp_null_array(call->out);
+        return NADB_CMD_DONE;
+    }
+    /* What the transaction itself changes is not what it watches for. */
+    if (client->watcher.watches != NULL) {
+        nadb_store_unwatch(call->store, &client->watcher);
+    }
+    run_queue(call);
+    nadb_client_multi_end(client);
+    return NADB_CMD_DONE;
+}
+
+enum nadb_cmd_status nadb_cmd_watch(struct nadb_call *call)
+{
+    if (call->client->is_multi) {
+        return nadb_reply_error(call, "ERR WATCH inside MULTI is not allowed");
+    }
+    for (size_t i = 1; i < call->argc; i++) {
+        struct nadb_key key = nadb_arg_key(call, i);
+        nadb_store_watch(call->store, &call->client->watcher, call->keyspace, &key);
+    }
+    return nadb_reply_ok(call);
+}
+
+enum nadb_cmd_status nadb_cmd_unwatch(struct nadb_call *call)
+{
+    struct nadb_client *client = call->client;
+    if (client->watcher.watches != NULL || client->watcher.is_dirty) {
+        nadb_store_unwatch(call->store, &client->watcher);
+    }
+    return nadb_reply_ok(call);
+}

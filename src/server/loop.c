@@ -1,0 +1,133 @@
+/* This file is the turn of the loop, and its timers. */
+#include "src/server/loop.h"
+
+#include "src/base/log.h"
+
+static void on_spin(uv_idle_t *handle)
+{
+    (void)handle; /* that it is active is enough: poll does not wait */
+}
+
+void nadb_loop_spin(struct nadb_server_loop *loop)
+{
+    (void)uv_idle_start(&loop->spin, on_spin); /* fails only without a callback */
+}
+
+void nadb_loop_begin_turn(struct nadb_server_loop *loop)
+{
+    if (!loop->is_in_turn) {
+        loop->is_in_turn = true;
+        nadb_store_turn_begin(loop->server.store);
+    }
+}
+
+/* ---- timers ---- */
+
+static void on_due(uv_timer_t *timer)
+{
+    struct nadb_server_loop *loop;
+    NADB_CAST(loop, timer->data, NADB_LOOP_MAGIC);
+    loop->due_at_ms = 0; /* that this iteration has a turn is all it is for */
+}
+
+/* A timer that is armed too early is left: it costs one turn, arming costs in every turn. */
+static void arm_due_timer(struct nadb_server_loop *loop)
+{
+    uint64_t in_ms = nadb_store_next_due_ms(loop->server.store, NADB_LOOP_DUE_MS_MAX);
+    uint64_t at_ms = uv_now(&loop->uv) + in_ms;
+    if (loop->due_at_ms == 0 || at_ms < loop->due_at_ms) {
+        loop->due_at_ms = at_ms;
+        int rc = uv_timer_start(&loop->due_timer, on_due, in_ms, 0);
+        NADB_ASSERT(rc == 0); /* fails only for a closing handle */
+    }
+}
+
+static void sample_rates(struct nadb_server *server)
+{
+    const struct nadb_server_counters *counters = &server->counters;
+    uint64_t now_us = nadb_clock_mono_us(server->clock);
+    nadb_rate_sample(&server->ops_rate, counters->commands_processed, now_us);
+    nadb_rate_sample(&server->input_rate, counters->net_input_bytes, now_us);
+    nadb_rate_sample(&server->output_rate, counters->net_output_bytes, now_us);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct nadb_server_loop *loop;
+    NADB_CAST(loop, timer->data, NADB_LOOP_MAGIC);
+    nadb_loop_begin_turn(loop);
+    sample_rates(&loop->server);
+    nadb_conns_tick(&loop->conns, (size_t)loop->server.config->hz);
+    if (loop->server.state == NADB_SERVER_LOADING) {
+        nadb_notify_loading(&loop->notify, nadb_store_open_percent(loop->server.store));
+    }
+    if (loop->phase == NADB_LOOP_RUNNING) {
+        nadb_listeners_retry(&loop->listeners);
+    }
+}
+
+void nadb_loop_set_ticks(struct nadb_server_loop *loop)
+{
+    uint64_t every_ms = 1000 / (uint64_t)loop->server.config->hz;
+    int rc = uv_timer_start(&loop->tick_timer, on_tick, every_ms, every_ms);
+    NADB_ASSERT(rc == 0); /* fails only for a closing handle */
+}
+
+/* ---- the end of a turn ---- */
+
+static void on_check(uv_check_t *handle)
+{
+    struct nadb_server_loop *loop;
+    NADB_CAST(loop, handle->data, NADB_LOOP_MAGIC);
+    struct nadb_store *store = loop->server.store;
+    nadb_loop_begin_turn(loop);
+    nadb_conns_run(&loop->conns);
+    if (loop->must_scan) {
+        loop->must_scan = false;
+        nadb_conns_scan(&loop->conns);
+    }
+    nadb_store_turn_end(store);
+    nadb_conns_flush(&loop->conns);
+    loop->has_store_work = nadb_store_step(store, NADB_LOOP_STEP_BUDGET_US);
+    if (!nadb_list_is_empty(&loop->conns.dirty)) {
+        nadb_conns_flush(&loop->conns);
+    }
+    nadb_server_continue_shutdown(loop);
+    loop->is_in_turn = false;
+    if (loop->phase == NADB_LOOP_ENDED) {
+        return;
+    }
+    arm_due_timer(loop);
+    if (loop->has_store_work || nadb_conns_have_work(&loop->conns)) {
+        nadb_loop_spin(loop);
+    } else {
+        (void)uv_idle_stop(&loop->spin); /* cannot fail */
+    }
+}
+
+/* ---- life ---- */
+
+void nadb_loop_init(struct nadb_server_loop *loop)
+{
+    /* None of these can fail: they only fill in memory. */
+    (void)uv_check_init(&loop->uv, &loop->check);
+    (void)uv_idle_init(&loop->uv, &loop->spin);
+    (void)uv_timer_init(&loop->uv, &loop->due_timer);
+    (void)uv_timer_init(&loop->uv, &loop->tick_timer);
+    loop->check.data = loop->due_timer.data = loop->tick_timer.data = loop;
+}
+
+void nadb_loop_start(struct nadb_server_loop *loop)
+{
+    (void)uv_check_start(&loop->check, on_check); /* fails only without a callback */
+    nadb_loop_set_ticks(loop);
+    nadb_loop_spin(loop);
+}
+
+void nadb_loop_stop(struct nadb_server_loop *loop)
+{
+    uv_close((uv_handle_t *)&loop->check, NULL);
+    uv_close((uv_handle_t *)&loop->spin, NULL);
+    uv_close((uv_handle_t *)&loop->due_timer, NULL);
+    uv_close((uv_handle_t *)&loop->tick_timer, NULL);
+}
