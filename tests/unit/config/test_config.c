@@ -28,7 +28,7 @@ Test(config, every_option_starts_with_its_default)
     cr_assert_str_eq(config.bind, "127.0.0.1 -::1");
     cr_assert(config.protected_mode);
     cr_assert_eq(config.flush_interval, 1000);
-    cr_assert_eq(config.buffer_size, 64u << 20);
+    cr_assert_eq(config.buffer_size, 256u << 20);
     cr_assert_null(config.file_path);
     nadb_config_fini(&again);
     nadb_config_fini(&config);

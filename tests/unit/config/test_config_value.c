@@ -104,7 +104,7 @@ Test(config_value, refused_values_say_why_and_change_nothing)
     struct nadb_config config;
     nadb_config_init(&config);
     for (size_t i = 0; i < NADB_ARRAY_LEN(cases); i++) {
-        char before[NADB_OPTION_TEXT_MAX], expected[NADB_ERROR_TEXT_MAX];
+        char before[2 * NADB_OPTION_TEXT_MAX], expected[NADB_ERROR_TEXT_MAX];
         (void)snprintf(before, sizeof(before), "%s", nadb_test_get(&config, cases[i].name));
         (void)snprintf(
             expected, sizeof(expected), "option '%s': %s", cases[i].name, cases[i].reason);

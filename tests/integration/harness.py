@@ -1,0 +1,280 @@
+"""Starts, watches and ends the servers of the tests: each with a directory and a port of its own.
+
+NADBD      the daemon under test (default: build-test/src/nadbd)
+NADB_TEST_SLOW       multiplies every deadline (sanitizer builds)
+NADB_TEST_SANITIZED  set: how much memory is used says nothing
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from resp import Connection  # noqa: E402  (the path has to be set first)
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+READY = "Ready to accept connections"
+PORT_TRIES = 5
+
+
+def slow_factor():
+    return float(os.environ.get("NADB_TEST_SLOW", "1"))
+
+
+DEADLINE_S = 60 * slow_factor()
+
+
+def nadbd_path():
+    return os.environ.get("NADBD", os.path.join(ROOT, "build-test", "src", "nadbd"))
+
+
+def is_stand_in():
+    """True when the tests themselves are tried on redis-server."""
+    return os.path.basename(nadbd_path()) == "redis-server"
+
+
+def free_port():
+    """A port that nobody has now. Somebody may take it before it is used: see PORT_TRIES."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+class StartError(Exception):
+    """The server ended before it was ready."""
+
+
+class Server:
+    """One server process. `options` are written as on the command line, without the dashes."""
+
+    def __init__(self, path=None, options=None, folder=None, env=None, prefix=()):
+        self.path = path or nadbd_path()
+        self.options = dict(options or {})
+        self.owns_folder = folder is None
+        self.folder = folder or tempfile.mkdtemp(prefix="nadbd-test-")
+        self.env = env
+        self.prefix = list(prefix)
+        self.process = None
+        self.port = 0
+        self.lines = []
+        self._changed = threading.Condition()
+        self._reader = None
+        self._is_log_over = False
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.discard()
+
+    # -- life
+
+    def command_line(self):
+        options = {"port": self.port, "dir": self.folder, **self.options}
+        words = [*self.prefix, self.path]
+        for name, value in options.items():
+            words += [f"--{name}", *(value if isinstance(value, list) else [str(value)])]
+        return words
+
+    def spawn(self):
+        """Starts the process and does not wait for anything."""
+        self.lines, self._is_log_over = [], False
+        self.process = subprocess.Popen(
+            self.command_line(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, env={**os.environ, **(self.env or {})})
+        self._reader = threading.Thread(
+            target=self._read_log, args=(self.process.stdout,), daemon=True)
+        self._reader.start()
+        return self
+
+    def start(self):
+        """Returns when the server serves. StartError says what it printed instead."""
+        fixed = self.options.get("port")
+        for left in reversed(range(PORT_TRIES)):
+            self.port = free_port() if fixed is None else int(fixed)
+            self.spawn()
+            try:
+                return self.wait_ready()
+            except StartError as error:
+                taken = "address already in use" in str(error).lower()
+                if fixed is not None or not taken or left == 0:
+                    raise
+        raise AssertionError("unreachable")
+
+    def wait_ready(self):
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._has_line(READY) or self._is_log_over, DEADLINE_S)
+            is_ready = self._has_line(READY)
+        if is_ready:
+            return self
+        if not self._is_log_over:
+            self.kill()
+            raise AssertionError(f"not ready in time:\n{self.log()}")
+        raise StartError(f"exit {self.process.wait()}:\n{self.log()}")
+
+    def wait_exit(self):
+        """The exit code of a server that ends by itself."""
+        code = self.process.wait(DEADLINE_S)
+        self._reader.join(DEADLINE_S)
+        self.process.stdout.close()
+        return code
+
+    def stop(self, number=signal.SIGTERM):
+        """Asks it to end; returns the exit code."""
+        self.process.send_signal(number)
+        try:
+            return self.wait_exit()
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"did not end in time:\n{self.log()}") from None
+
+    def kill(self):
+        """SIGKILL."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.wait_exit()
+
+    def discard(self):
+        """Ends it and removes its directory."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+        if self.owns_folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _read_log(self, stream):
+        for line in stream:
+            with self._changed:
+                self.lines.append(line.decode("utf-8", "replace").rstrip("\n"))
+                self._changed.notify_all()
+        with self._changed:
+            self._is_log_over = True
+            self._changed.notify_all()
+
+    def _has_line(self, text):
+        return any(text in line for line in self.lines)
+
+    # -- looking at it
+
+    def log(self):
+        return "\n".join(self.lines[-40:])
+
+    def wait_log(self, text):
+        """Waits for a line with `text`, which may be there already."""
+        with self._changed:
+            found = self._changed.wait_for(
+                lambda: self._has_line(text) or self._is_log_over, DEADLINE_S)
+            found = found and self._has_line(text)
+        if not found:
+            raise AssertionError(f"no line with {text!r}:\n{self.log()}")
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    @property
+    def address(self):
+        return ("127.0.0.1", self.port)
+
+    def connect(self):
+        return Connection(self.address)
+
+    def call(self, *args):
+        """One command on a connection of its own."""
+        with self.connect() as conn:
+            return conn.call(*args)
+
+    def info(self):
+        """INFO EVERYTHING as a dictionary of strings."""
+        text = self.call("INFO", "everything").decode()
+        return dict(line.split(":", 1) for line in text.split("\r\n") if ":" in line)
+
+    def rss_bytes(self):
+        with open(f"/proc/{self.pid}/status", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("VmRSS:"):
+                    return int(line.split()[1]) * 1024
+        raise AssertionError("no VmRSS")
+
+    def descriptor_count(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+
+def redis_server(options=None, **more):
+    """A redis-server that keeps nothing, to compare with. Skips the test when there is none."""
+    path = shutil.which("redis-server")
+    if path is None:
+        raise unittest.SkipTest("redis-server is not installed")
+    return Server(path, {"save": "", "appendonly": "no", **(options or {})}, **more)
+
+
+def wait_until(condition, what, deadline_s=None):
+    """Polls something that no event tells, such as another process's descriptors."""
+    pause = threading.Event()
+    for _ in range(int(200 * (deadline_s or DEADLINE_S))):
+        if condition():
+            return
+        pause.wait(0.005)
+    raise AssertionError(f"never happened: {what}")
+
+
+def nadbd_only(reason):
+    """Marks what redis-server, standing in for nadbd while tests are written, cannot do."""
+    return unittest.skipIf(is_stand_in(), f"not on the stand-in: {reason}")
+
+
+def is_sanitized():
+    return bool(os.environ.get("NADB_TEST_SANITIZED"))
+
+
+def measures_memory(test):
+    """Marks a test that compares resident memory."""
+    return unittest.skipIf(is_sanitized(), "the sanitizers' own memory hides it")(test)
+
+
+class ServerCase(unittest.TestCase):
+    """Tests that share one server; each starts with it empty, on connection `self.conn`."""
+
+    options = {}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server(options=cls.options).start()
+        cls.addClassCleanup(cls.server.discard)
+
+    def setUp(self):
+        self.assertIsNone(self.server.process.poll(), self.server.log())
+        self.conn = self.server.connect()
+        self.addCleanup(self.conn.close)
+        self.call("FLUSHALL")
+
+    def tearDown(self):
+        self.assertIsNone(self.server.process.poll(), self.server.log())
+
+    def call(self, *args):
+        return self.conn.call(*args)
+
+    def connect(self):
+        conn = self.server.connect()
+        self.addCleanup(conn.close)
+        return conn
+
+    def assertError(self, reply, text):
+        self.assertEqual(f"{type(reply).__name__}: {reply}", f"ReplyError: {text}")
+
+
+@contextlib.contextmanager
+def temporary_folder():
+    folder = tempfile.mkdtemp(prefix="nadbd-test-")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

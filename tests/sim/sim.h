@@ -1,0 +1,108 @@
+/* A seeded simulation of the whole store: commands of clients, background work and jobs in any
+ * order, clocks that jump, a disk that fails, crashes of the process and of the machine.
+ *
+ *     sim_world.c     the store and all around it: opening, crashing, comparing what comes back
+ *     sim_commands.c  what clients do, and what they must be answered
+ *     sim_model.c     what they are compared with
+ *     sim_main.c      seeds
+ *
+ * The same seed is the same run, call for call. Thread: one. */
+#ifndef NADB_TESTS_SIM_SIM_H
+#define NADB_TESTS_SIM_SIM_H
+
+#include "src/base/random.h"
+#include "src/store/store_internal.h"
+#include "tests/sim/sim_model.h"
+#include "tests/support/fake_clock.h"
+#include "tests/support/faulty_io.h"
+#include "tests/support/inline_executor.h"
+
+#define SIM_WATCHERS 2u
+#define SIM_WATCHED  3u
+
+/* When a key was last changed, as far as replies to its readers depend on it. */
+struct sim_touch {
+    uint64_t version;
+    bool is_always; /* in durability always */
+};
+
+struct sim_watcher {
+    struct nadb_watcher watcher;
+    size_t count;
+    struct {
+        unsigned keyspace, key;
+    } watched[SIM_WATCHED];
+    bool must_be_dirty, may_be_dirty;
+};
+
+struct sim {
+    uint64_t seed, steps;
+    bool is_verbose;
+    struct nadb_rng rng;
+    struct nadb_fake_clock clock;
+    struct nadb_inline_executor exec;
+    struct nadb_faulty *faulty;
+    struct nadb_store *store;
+    struct sim_model model;
+    struct sim_touch touches[SIM_KEYSPACES][SIM_KEYS];
+    struct sim_watcher watchers[SIM_WATCHERS];
+    bool is_dead;    /* the process is: nothing that the store tells is heard */
+    bool may_tell;   /* the call under way may bring events */
+    bool has_faults; /* some are armed */
+    bool had_faults; /* since the store was opened */
+    bool has_dropped_pages; /* a sync may have failed since the machine started */
+    bool is_opened, is_closed, is_closing;
+    enum nadb_err opened_err, closed_err;
+    struct nadb_error opened_error;
+    uint64_t opened_version;
+    uint64_t undone_count;
+    struct {
+        uint64_t commands, changes, crashes, power_cuts, opens, failed_opens, undone, ghosts, closes,
+            waits, refusals;
+    } counts;
+};
+
+/* Says what is wrong with which seed, and aborts. */
+#define SIM_CHECK(sim, condition, ...)                                                             \
+    (NADB_LIKELY(condition) ? (void)0 : sim_failed((sim), #condition, __VA_ARGS__))
+NADB_NORETURN void sim_failed(const struct sim *sim, const char *condition, const char *format, ...)
+    NADB_PRINTF(3, 4);
+
+/* For --verbose. */
+void sim_trace(const struct sim *sim, const char *format, ...) NADB_PRINTF(2, 3);
+
+/* One run. */
+void sim_run(struct sim *sim, uint64_t seed, bool is_verbose);
+
+/* ---- chance ---- */
+
+static inline uint64_t sim_below(struct sim *sim, uint64_t bound)
+{
+    return nadb_rng_below(&sim->rng, bound);
+}
+
+static inline bool sim_chance(struct sim *sim, uint64_t percent)
+{
+    return nadb_rng_below(&sim->rng, 100) < percent;
+}
+
+/* ---- sim_commands.c ---- */
+
+/* A turn of the loop with a few commands. */
+void sim_turn(struct sim *sim);
+
+/* Every key of the store is compared with the model, and there are no others. */
+void sim_compare(struct sim *sim);
+
+/* The keyspace and the key of these numbers. */
+struct nadb_keyspace *sim_keyspace(struct sim *sim, unsigned keyspace);
+struct nadb_key sim_key(struct sim *sim, unsigned key);
+
+/* Is the record, or that there is none, what the cell says? NULL, or what is wrong. */
+const char *sim_differs(const struct sim_cell *cell, const struct nadb_rec *rec);
+
+/* A rollback or a crash: watchers are to be let go of, or may have been touched. */
+void sim_unwatch_all(struct sim *sim);
+void sim_watchers_may_be_dirty(struct sim *sim);
+
+#endif

@@ -1,0 +1,120 @@
+/* This file runs the simulation for many seeds, or for one again.
+ *
+ *     sim --seeds 1..2000      each in turn; the first that fails ends the run
+ *     sim --seed 17 --verbose  one, with all that happens
+ *
+ * The seeds run in child processes, so that whatever end a run comes to, its seed is told. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "src/base/mem.h"
+#include "src/base/parse.h"
+#include "tests/sim/sim.h"
+
+#define JOBS_MAX 16u
+
+struct options {
+    uint64_t first, last;
+    uint64_t jobs;
+    bool is_verbose;
+};
+
+static bool parse_number(const char *text, size_t len, uint64_t *ret)
+{
+    return nadb_parse_u64(nadb_slice_of(text, len), ret);
+}
+
+static bool parse_seeds(const char *text, struct options *options)
+{
+    const char *dots = strstr(text, "..");
+    return dots != NULL && parse_number(text, (size_t)(dots - text), &options->first) &&
+           parse_number(dots + 2, strlen(dots + 2), &options->last) &&
+           options->first <= options->last;
+}
+
+static bool parse_options(int argc, char **argv, struct options *options)
+{
+    bool is_good = true;
+    for (int i = 1; i < argc && is_good; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : "";
+        if (strcmp(argv[i], "--verbose") == 0) {
+            options->is_verbose = true;
+            continue;
+        }
+        if (strcmp(argv[i], "--seed") == 0) {
+            is_good = parse_number(value, strlen(value), &options->first);
+            options->last = options->first;
+        } else if (strcmp(argv[i], "--seeds") == 0) {
+            is_good = parse_seeds(value, options);
+        } else if (strcmp(argv[i], "--jobs") == 0) {
+            is_good = parse_number(value, strlen(value), &options->jobs) && options->jobs >= 1 &&
+                      options->jobs <= JOBS_MAX;
+        } else {
+            is_good = false;
+        }
+        i++;
+    }
+    return is_good;
+}
+
+/* Every `jobs`-th seed; *at tells the parent which one is under way. */
+static void run_share(const struct options *options, uint64_t job, volatile uint64_t *at)
+{
+    struct sim *sim = nadb_mem_zalloc(sizeof(*sim));
+    uint64_t changes = 0, crashes = 0, undone = 0;
+    for (uint64_t seed = options->first + job; seed <= options->last; seed += options->jobs) {
+        *at = seed;
+        sim_run(sim, seed, options->is_verbose);
+        changes += sim->counts.changes;
+        crashes += sim->counts.crashes;
+        undone += sim->counts.undone;
+    }
+    nadb_mem_free(sim);
+    (void)printf("changes %llu, crashes %llu, failed flushes %llu\n", (unsigned long long)changes,
+        (unsigned long long)crashes, (unsigned long long)undone);
+    (void)fflush(stdout);
+}
+
+static int run_all(const struct options *options, const char *program)
+{
+    uint64_t *at = mmap(NULL, JOBS_MAX * sizeof(*at), PROT_READ | PROT_WRITE,
+        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pid_t pids[JOBS_MAX];
+    if (at == MAP_FAILED) {
+        perror("mmap");
+        return 1;
+    }
+    for (uint64_t job = 0; job < options->jobs; job++) {
+        pids[job] = fork();
+        if (pids[job] == 0) {
+            run_share(options, job, &at[job]);
+            exit(0); /* with the checks that sanitizers make at the end */
+        }
+    }
+    int failed = 0;
+    for (uint64_t job = 0; job < options->jobs; job++) {
+        int status = 0;
+        if (pids[job] < 0 || waitpid(pids[job], &status, 0) != pids[job] || status != 0) {
+            (void)fprintf(stderr, "sim: seed %llu failed; again: %s --seed %llu --verbose\n",
+                (unsigned long long)at[job], program, (unsigned long long)at[job]);
+            failed = 1;
+        }
+    }
+    (void)munmap(at, JOBS_MAX * sizeof(*at));
+    return failed;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.first = 1, .last = 200, .jobs = 1};
+    if (!parse_options(argc, argv, &options)) {
+        (void)fprintf(
+            stderr, "usage: %s [--seed N | --seeds A..B] [--jobs N] [--verbose]\n", argv[0]);
+        return 2;
+    }
+    return run_all(&options, argv[0]);
+}

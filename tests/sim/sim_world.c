@@ -1,0 +1,574 @@
+/* This file is the world around the simulated store: time, jobs, the disk and its faults, and what
+ * comes back after a crash.
+ *
+ * What is promised after a crash is asked of the store itself, and the store is held to it: the
+ * machine's death leaves at least what nadb_store_durable said, the process's death at least what
+ * had been written. A state is right when it is one of those that the model had after a command:
+ * then no command was split. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "backends/fs/fs.h"
+#include "backends/registry.h"
+#include "tests/sim/sim.h"
+
+#define STEPS_EACH_RUN   400u
+#define OPEN_TRIES_MAX   30u
+#define OPEN_ROUNDS_MAX  10000u
+#define QUIET_ROUNDS     12u
+#define STEP_US          1000000u
+#define CLOCK_START_BACK UINT64_C(50000000)
+
+void sim_failed(const struct sim *sim, const char *condition, const char *format, ...)
+{
+    (void)fprintf(stderr, "sim: seed %llu, step %llu: ", (unsigned long long)sim->seed,
+        (unsigned long long)sim->steps);
+    va_list args;
+    va_start(args, format);
+    (void)vfprintf(stderr, format, args);
+    va_end(args);
+    (void)fprintf(stderr, " (%s)\n", condition);
+    abort();
+}
+
+void sim_trace(const struct sim *sim, const char *format, ...)
+{
+    if (!sim->is_verbose) {
+        return;
+    }
+    (void)printf("%5llu: ", (unsigned long long)sim->steps);
+    va_list args;
+    va_start(args, format);
+    (void)vprintf(format, args);
+    va_end(args);
+    (void)printf("\n");
+    (void)fflush(stdout);
+}
+
+/* ---- what the store tells ---- */
+
+static void check_may_tell(const struct sim *sim)
+{
+    SIM_CHECK(sim, sim->may_tell, "an event from inside a call that brings none");
+}
+
+static void on_opened(void *ctx, enum nadb_err err, const struct nadb_error *error)
+{
+    struct sim *sim = ctx;
+    check_may_tell(sim);
+    sim->is_opened = true;
+    sim->opened_err = err;
+    if (err != NADB_OK) {
+        sim->opened_error = *error;
+    }
+}
+
+static void on_closed(void *ctx, enum nadb_err err, const struct nadb_error *error)
+{
+    struct sim *sim = ctx;
+    (void)error;
+    if (!sim->is_dead) {
+        check_may_tell(sim);
+        sim->is_closed = true;
+        sim->closed_err = err;
+    }
+}
+
+static void on_durable(void *ctx)
+{
+    const struct sim *sim = ctx;
+    if (!sim->is_dead) {
+        check_may_tell(sim);
+    }
+}
+
+/* What the failed flush takes with it: in always all that the backend does not have, but for a
+ * flight that was cut in another mode, which is kept. */
+static void on_undone(void *ctx, const struct nadb_error *error)
+{
+    struct sim *sim = ctx;
+    const struct nadb_store *store = sim->store;
+    if (sim->is_dead) {
+        return;
+    }
+    check_may_tell(sim);
+    SIM_CHECK(sim, sim->had_faults, "a flush failed without a reason: %s", error->text);
+    sim->counts.undone++;
+    const struct nadb_flight *flight = &store->flight;
+    bool is_kept = flight->state == NADB_FLIGHT_RETRY;
+    bool is_unknown = flight->err == NADB_ESYNC;
+    sim_trace(sim, "flush failed: %s%s", error->text, is_kept ? ", kept" : "");
+    if (store->durability != NADB_DURABILITY_ALWAYS) {
+        SIM_CHECK(sim, is_kept, "in interval a batch was dropped");
+        return;
+    }
+    uint64_t version = is_kept ? flight->batch.last_version : store->written;
+    uint64_t ghost = !is_kept && is_unknown ? flight->batch.last_version : 0;
+    SIM_CHECK(sim, version >= store->durable, "what was durable is taken back");
+    sim->counts.ghosts += ghost != 0;
+    sim_model_roll_back(&sim->model, version, ghost, store->stats.flushes);
+    memset(sim->touches, 0, sizeof(sim->touches));
+    sim_watchers_may_be_dirty(sim);
+}
+
+static void on_admit(void *ctx)
+{
+    const struct sim *sim = ctx;
+    if (!sim->is_dead) {
+        check_may_tell(sim);
+    }
+}
+
+static void on_wake(void *ctx)
+{
+    (void)ctx; /* steps are made all the time */
+}
+
+static void on_notice(void *ctx, bool is_warning, const char *line)
+{
+    const struct sim *sim = ctx;
+    sim_trace(sim, "%s: %s", is_warning ? "warning" : "notice", line);
+}
+
+static const struct nadb_store_events events = {
+    .opened = on_opened,
+    .closed = on_closed,
+    .durable = on_durable,
+    .undone = on_undone,
+    .admit = on_admit,
+    .wake = on_wake,
+    .notice = on_notice,
+};
+
+/* ---- faults ---- */
+
+static void stop_faults(struct sim *sim)
+{
+    for (int kind = NADB_FAULTY_ANY; kind <= NADB_FAULTY_ALLOCATE; kind++) {
+        nadb_faulty_fail(sim->faulty, (enum nadb_faulty_call)kind, 0, 0, 0);
+    }
+    nadb_faulty_shorten(sim->faulty, 0);
+    nadb_faulty_crash_at(sim->faulty, 0);
+    nadb_faulty_set_space(sim->faulty, UINT64_MAX);
+    sim->has_faults = false;
+}
+
+static void arm_fault(struct sim *sim)
+{
+    static const enum nadb_faulty_call kinds[] = {NADB_FAULTY_WRITE, NADB_FAULTY_WRITE,
+        NADB_FAULTY_SYNC, NADB_FAULTY_SYNC, NADB_FAULTY_ANY, NADB_FAULTY_OPEN, NADB_FAULTY_RENAME,
+        NADB_FAULTY_SYNC_DIR, NADB_FAULTY_TRUNCATE, NADB_FAULTY_ALLOCATE, NADB_FAULTY_UNLINK,
+        NADB_FAULTY_READ};
+    sim->has_faults = sim->had_faults = true;
+    if (sim_chance(sim, 15)) {
+        uint64_t room = sim_below(sim, 20000);
+        sim_trace(sim, "fault: room for %llu bytes more", (unsigned long long)room);
+        nadb_faulty_set_space(sim->faulty, nadb_faulty_used(sim->faulty) + room);
+        return;
+    }
+    enum nadb_faulty_call kind = kinds[sim_below(sim, NADB_ARRAY_LEN(kinds))];
+    uint64_t nth = 1 + sim_below(sim, 4);
+    uint64_t times = sim_chance(sim, 15) ? 0 : 1 + sim_below(sim, 3);
+    int error = sim_chance(sim, 50) ? ENOSPC : EIO;
+    sim_trace(sim, "fault: call of kind %d, nth %llu, times %llu: %d", (int)kind,
+        (unsigned long long)nth, (unsigned long long)times, error);
+    nadb_faulty_fail(sim->faulty, kind, nth, times, error);
+    if (kind == NADB_FAULTY_SYNC || kind == NADB_FAULTY_ANY) {
+        sim->has_dropped_pages = true;
+    }
+}
+
+/* ---- opening and dying ---- */
+
+static void make_store(struct sim *sim)
+{
+    const struct nadb_backend_opts opts = {
+        .dir = "/data", .segment_size_bytes = UINT64_C(4096) << sim_below(sim, 5)};
+    sim->is_dead = sim->is_opened = sim->is_closed = sim->is_closing = false;
+    sim->store = nadb_store_new(&(struct nadb_store_opts){
+        .clock = &sim->clock.clock,
+        .executor = &sim->exec.executor,
+        .events = &events,
+        .events_ctx = sim,
+        .backend_ops = &nadb_backend_fs_ops,
+        .backend = nadb_fs_new(&opts, nadb_faulty_io(sim->faulty)),
+        .durability = (enum nadb_durability)sim_below(sim, 3),
+        .buffer_size_bytes = 200u << sim_below(sim, 8),
+        .flush_interval_ms = 1 + sim_below(sim, 2000),
+        .databases = SIM_DATABASES,
+        .namespaces_max = SIM_KEYSPACES,
+        .hash_seed = {sim->seed + 1, sim->seed * 3},
+    });
+}
+
+/* Whatever was under way never ends; the store is freed without close. */
+static void die(struct sim *sim)
+{
+    sim->is_dead = sim->may_tell = true;
+    nadb_inline_executor_discard_all(&sim->exec);
+    sim_unwatch_all(sim);
+    nadb_store_free(sim->store);
+    sim->store = NULL;
+    sim->may_tell = false;
+}
+
+static void end_machine(struct sim *sim, bool is_power_cut)
+{
+    sim_trace(sim, is_power_cut ? "power cut" : "kill");
+    if (is_power_cut) {
+        nadb_faulty_power_cut(sim->faulty);
+        sim->has_dropped_pages = false;
+        sim->counts.power_cuts++;
+    } else {
+        nadb_faulty_kill(sim->faulty);
+    }
+    stop_faults(sim);
+    sim->counts.crashes++;
+}
+
+/* One half of a job that waits. False: the process has crashed in it. */
+static bool run_half(struct sim *sim, size_t idx)
+{
+    sim->may_tell = true;
+    if (!sim->exec.pending[idx].has_run) {
+        nadb_inline_executor_run_worker_half(&sim->exec, idx);
+    } else {
+        nadb_inline_executor_finish(&sim->exec, idx);
+    }
+    sim->may_tell = false;
+    return !nadb_faulty_is_crashed(sim->faulty);
+}
+
+/* True when it is open. */
+static bool try_open(struct sim *sim)
+{
+    make_store(sim);
+    sim->counts.opens++;
+    nadb_store_open(sim->store);
+    for (size_t round = 0; !sim->is_opened; round++) {
+        SIM_CHECK(sim, round < OPEN_ROUNDS_MAX, "opening never ends");
+        size_t pending = nadb_inline_executor_pending(&sim->exec);
+        if (pending > 0 && !run_half(sim, sim_below(sim, pending))) {
+            break;
+        }
+        nadb_store_turn_begin(sim->store);
+        sim->may_tell = true;
+        (void)nadb_store_step(sim->store, sim_chance(sim, 50) ? 0 : STEP_US);
+        sim->may_tell = false;
+        SIM_CHECK(sim, nadb_store_open_percent(sim->store) <= 100, "percent");
+    }
+    if (sim->is_opened && sim->opened_err == NADB_OK) {
+        sim->opened_version = sim->store->version;
+        return true;
+    }
+    bool is_crashed = nadb_faulty_is_crashed(sim->faulty);
+    SIM_CHECK(sim, is_crashed || sim->has_faults, "cannot be opened: %s: %s",
+        nadb_err_name(sim->opened_err), sim->opened_error.text);
+    sim_trace(sim, "opening failed: %s", is_crashed ? "crash" : sim->opened_error.text);
+    sim->counts.failed_opens++;
+    die(sim);
+    end_machine(sim, sim->has_dropped_pages || sim_chance(sim, 50));
+    return false;
+}
+
+/* Is what came back this state? NULL, or what is different. A record whose deadline was passed at
+ * some time since may be there or not. */
+static const char *compare_with(struct sim *sim, const struct sim_state *state)
+{
+    for (unsigned i = 0; i < SIM_KEYSPACES * SIM_KEYS; i++) {
+        unsigned keyspace = i / SIM_KEYS;
+        const struct sim_cell *cell = &state->cells[keyspace][i % SIM_KEYS];
+        struct nadb_key name = sim_key(sim, i % SIM_KEYS);
+        const struct nadb_rec *rec =
+            nadb_store_peek(sim->store, sim_keyspace(sim, keyspace), &name);
+        const char *reason = sim_differs(cell, rec);
+        if (reason != NULL && !(rec == NULL && sim_model_may_be_gone(&sim->model, cell))) {
+            sim_trace(sim, "  %u/%u: %s", keyspace, i % SIM_KEYS, reason);
+            return reason;
+        }
+    }
+    return NULL;
+}
+
+/* The model goes on from the state that was found. What is due has been noticed by now, but the
+ * backend may not know. */
+static void adopt(struct sim *sim, const struct sim_state *state)
+{
+    sim->model.now = *state;
+    sim_model_restart(&sim->model, sim->opened_version);
+    for (unsigned i = 0; i < SIM_KEYSPACES * SIM_KEYS; i++) {
+        struct sim_cell *cell = &sim->model.now.cells[i / SIM_KEYS][i % SIM_KEYS];
+        struct nadb_key name = sim_key(sim, i % SIM_KEYS);
+        if (nadb_store_peek(sim->store, sim_keyspace(sim, i / SIM_KEYS), &name) == NULL) {
+            *cell = (struct sim_cell){0};
+        }
+    }
+    sim_model_push(&sim->model, sim->store->version);
+    memset(sim->touches, 0, sizeof(sim->touches));
+    sim_compare(sim);
+}
+
+/* Finds the state that came back among those that may: at least the one numbered `floor`. */
+static void check_reopened(struct sim *sim, size_t floor)
+{
+    struct sim_model *model = &sim->model;
+    const char *reason = NULL;
+    nadb_store_turn_begin(sim->store);
+    for (size_t at = model->history_count; at-- > floor;) {
+        reason = compare_with(sim, &model->history[at].state);
+        if (reason == NULL) {
+            sim_trace(sim, "back with state %zu of %zu .. %zu", at, floor, model->history_count - 1);
+            struct sim_state state = model->history[at].state;
+            adopt(sim, &state);
+            return;
+        }
+        sim_trace(sim, "not state %zu, version %llu: %s", at,
+            (unsigned long long)model->history[at].version, reason);
+    }
+    for (size_t i = 0; i < model->ghost_count; i++) {
+        if (compare_with(sim, &model->ghosts[i].state) == NULL) {
+            sim_trace(sim, "back with the unknown outcome %zu", i);
+            struct sim_state state = model->ghosts[i].state;
+            adopt(sim, &state);
+            return;
+        }
+    }
+    size_t at = floor;
+    while (at-- > 0 && compare_with(sim, &model->history[at].state) != NULL) {
+    }
+    SIM_CHECK(sim, false, "what came back is %s; last difference: %s",
+        at < floor ? "older than promised" : "no state that ever was", reason);
+}
+
+static void reopen(struct sim *sim, size_t floor)
+{
+    bool is_open = false;
+    for (unsigned i = 0; !is_open && i < OPEN_TRIES_MAX; i++) {
+        if (sim_chance(sim, 15)) {
+            nadb_faulty_crash_at(sim->faulty, 1 + sim_below(sim, 12));
+        } else if (sim_chance(sim, 15)) {
+            arm_fault(sim);
+        }
+        is_open = try_open(sim);
+    }
+    if (!is_open) {
+        is_open = try_open(sim);
+    }
+    SIM_CHECK(sim, is_open, "still not open");
+    stop_faults(sim);
+    sim->had_faults = false;
+    check_reopened(sim, floor);
+}
+
+/* Ghosts vanish with the next flush that succeeds. */
+static void drop_ghosts(struct sim *sim)
+{
+    struct sim_model *model = &sim->model;
+    size_t kept = 0;
+    for (size_t i = 0; i < model->ghost_count; i++) {
+        if (model->ghosts[i].flushes == sim->store->stats.flushes) {
+            model->ghosts[kept++] = model->ghosts[i];
+        }
+    }
+    model->ghost_count = kept;
+}
+
+static void crash(struct sim *sim)
+{
+    bool is_power_cut = sim->has_dropped_pages || sim_chance(sim, 50);
+    bool is_exact = is_power_cut || sim->had_faults;
+    uint64_t version = is_exact ? sim->store->durable : sim->store->written;
+    version = version > sim->store->durable ? version : sim->store->durable;
+    size_t floor = sim_model_reached(&sim->model, version);
+    drop_ghosts(sim);
+    die(sim);
+    end_machine(sim, is_power_cut);
+    reopen(sim, floor);
+}
+
+/* ---- a quiet time ---- */
+
+static void run_everything(struct sim *sim)
+{
+    for (unsigned i = 0; i < QUIET_ROUNDS; i++) {
+        nadb_fake_clock_advance_ms(&sim->clock, i == QUIET_ROUNDS - 1 ? 0 : 500);
+        sim_model_set_wall(&sim->model, sim->clock.wall_ms);
+        nadb_store_turn_begin(sim->store);
+        sim->may_tell = true;
+        while (nadb_store_step(sim->store, STEP_US)) {
+        }
+        nadb_store_flush_start(sim->store);
+        nadb_store_turn_end(sim->store);
+        (void)nadb_inline_executor_run_all(&sim->exec);
+        sim->may_tell = false;
+    }
+}
+
+/* Without faults and with time everything becomes durable. A disk that had lost what was only in
+ * its cache may have stopped the store for good. */
+static void be_quiet(struct sim *sim)
+{
+    sim_trace(sim, "quiet");
+    stop_faults(sim);
+    run_everything(sim);
+    if (sim->is_closing) {
+        return;
+    }
+    if (sim->store->state != NADB_STORAGE_OK && sim->has_dropped_pages) {
+        crash(sim);
+        run_everything(sim);
+    }
+    SIM_CHECK(sim, sim->store->state == NADB_STORAGE_OK, "the disk works and the store does not");
+    SIM_CHECK(sim, sim->store->durable == sim->store->version, "not durable after all that time");
+    struct nadb_error error;
+    SIM_CHECK(sim, nadb_store_admit(sim->store, true, &error) == NADB_ADMIT, "no write is admitted");
+    sim_compare(sim);
+}
+
+/* ---- closing ---- */
+
+static void start_close(struct sim *sim)
+{
+    bool is_discarding = sim_chance(sim, 20);
+    sim_trace(sim, is_discarding ? "close, the buffer is dropped" : "close");
+    sim->counts.closes++;
+    sim->is_closing = true;
+    nadb_store_turn_begin(sim->store);
+    sim->may_tell = true;
+    nadb_store_close(sim->store, is_discarding);
+    sim->may_tell = false;
+}
+
+static void after_close(struct sim *sim)
+{
+    struct nadb_store *store = sim->store;
+    sim->is_closing = sim->is_closed = false;
+    if (sim->closed_err != NADB_OK) {
+        SIM_CHECK(sim, sim->had_faults, "close failed: %s", nadb_err_name(sim->closed_err));
+    }
+    if (store->phase == NADB_STORE_OPEN) {
+        sim_trace(sim, "close failed, going on");
+        SIM_CHECK(sim, sim->closed_err != NADB_OK, "closed and open");
+        return;
+    }
+    bool is_whole = sim->closed_err == NADB_OK && !store->is_discarding;
+    uint64_t version = is_whole ? store->version : store->durable;
+    size_t floor = sim_model_reached(&sim->model, version);
+    drop_ghosts(sim);
+    die(sim);
+    /* After a clean end nothing may depend on what the machine does. */
+    end_machine(sim, sim->has_dropped_pages || sim_chance(sim, 50));
+    reopen(sim, floor);
+}
+
+/* ---- a run ---- */
+
+static void move_clock(struct sim *sim)
+{
+    switch (sim_below(sim, 8)) {
+    case 0:
+        sim->clock.wall_ms += sim_below(sim, 20000);
+        break;
+    case 1: {
+        uint64_t back_ms = sim_below(sim, 20000);
+        bool has_room = sim->clock.wall_ms > NADB_FAKE_CLOCK_WALL_MS - CLOCK_START_BACK;
+        sim->clock.wall_ms -= has_room ? back_ms : 0;
+        break;
+    }
+    case 2:
+        nadb_fake_clock_advance_ms(&sim->clock, 1000 + sim_below(sim, 5000));
+        break;
+    default:
+        nadb_fake_clock_advance_ms(&sim->clock, sim_below(sim, 30));
+        break;
+    }
+    sim_model_set_wall(&sim->model, sim->clock.wall_ms);
+    sim_trace(sim, "clock %lld", (long long)(sim->clock.wall_ms - NADB_FAKE_CLOCK_WALL_MS));
+}
+
+static void change_settings(struct sim *sim)
+{
+    if (sim_chance(sim, 50)) {
+        enum nadb_durability durability = (enum nadb_durability)sim_below(sim, 3);
+        sim_trace(sim, "durability %d", (int)durability);
+        nadb_store_set_durability(sim->store, durability);
+    } else {
+        nadb_store_set_buffer(sim->store, 200u << sim_below(sim, 8), 1 + sim_below(sim, 2000));
+    }
+}
+
+static void step_store(struct sim *sim)
+{
+    nadb_store_turn_begin(sim->store);
+    sim->may_tell = true;
+    (void)nadb_store_step(sim->store, sim_chance(sim, 50) ? 0 : STEP_US);
+    sim->may_tell = false;
+    uint64_t due_ms = nadb_store_next_due_ms(sim->store, 5000);
+    SIM_CHECK(sim, due_ms <= 5000, "next due");
+}
+
+/* Something happens. */
+static void run_step(struct sim *sim)
+{
+    uint64_t which = sim_below(sim, 1000);
+    size_t pending = nadb_inline_executor_pending(&sim->exec);
+    if (which < 400 && !sim->is_closing) {
+        sim_turn(sim);
+    } else if (which < 700 && pending > 0) {
+        if (!run_half(sim, sim_below(sim, pending))) {
+            crash(sim);
+        }
+    } else if (which < 800) {
+        step_store(sim);
+    } else if (which < 900) {
+        move_clock(sim);
+    } else if (which < 925) {
+        arm_fault(sim);
+    } else if (which < 950) {
+        stop_faults(sim);
+    } else if (which < 960) {
+        nadb_faulty_shorten(sim->faulty, 1 + sim_below(sim, 3));
+    } else if (which < 970) {
+        change_settings(sim);
+    } else if (which < 977) {
+        nadb_faulty_crash_at(sim->faulty, 1 + sim_below(sim, 20));
+    } else if (which < 982) {
+        crash(sim);
+    } else if (which < 986 && !sim->is_closing) {
+        start_close(sim);
+    } else if (which < 992) {
+        be_quiet(sim);
+    } else if (!sim->is_closing) {
+        sim_compare(sim);
+    }
+    if (sim->is_closed) {
+        after_close(sim);
+    }
+}
+
+void sim_run(struct sim *sim, uint64_t seed, bool is_verbose)
+{
+    *sim = (struct sim){.seed = seed, .is_verbose = is_verbose};
+    nadb_rng_seed(&sim->rng, seed);
+    nadb_fake_clock_init(&sim->clock);
+    nadb_inline_executor_init(&sim->exec);
+    sim->faulty = nadb_faulty_new(seed);
+    sim_model_init(&sim->model, sim->clock.wall_ms);
+    reopen(sim, 0);
+    for (sim->steps = 1; sim->steps <= STEPS_EACH_RUN; sim->steps++) {
+        run_step(sim);
+    }
+    stop_faults(sim);
+    if (sim->is_closing) {
+        run_everything(sim);
+        SIM_CHECK(sim, sim->is_closed, "close never ends");
+        after_close(sim);
+    }
+    be_quiet(sim);
+    crash(sim);
+    die(sim);
+    nadb_faulty_free(sim->faulty);
+    sim_model_fini(&sim->model);
+}
