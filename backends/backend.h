@@ -37,11 +37,11 @@ enum nadb_backend_caps {
 #define NADB_LOC_BITS 44
 
 /* Bounds of an entry's parts; a backend refuses stored entries beyond them. */
-#define NADB_KEY_LEN_MAX       65536u
-#define NADB_VALUE_LEN_MAX     536870912u
-#define NADB_TAG_LEN_MAX       1024u
-#define NADB_TAGS_PACKED_MAX   (65535u * (2u + NADB_TAG_LEN_MAX))
-#define NADB_NAMESPACE_LEN_MAX 255u
+#define NADB_KEY_LEN_MAX        65536u
+#define NADB_VALUE_LEN_MAX      536870912u
+#define NADB_TAG_LEN_MAX        1024u
+#define NADB_TAGS_PACKED_MAX    (65535u * (2u + NADB_TAG_LEN_MAX))
+#define NADB_NAMESPACE_LEN_MAX  255u
 #define NADB_KEYSPACE_COUNT_MAX 65536u
 
 enum nadb_entry_kind {
@@ -56,15 +56,15 @@ enum nadb_entry_kind {
 struct nadb_entry {
     enum nadb_entry_kind kind;
     uint16_t keyspace;
-    uint16_t db;               /* NAME only */
-    uint64_t version;          /* the mutation's sequence number, at most 48 bits */
-    struct nadb_slice key;     /* PUT, DELETE: the key; NAME: the namespace, may be empty */
-    struct nadb_slice value;   /* PUT only */
-    struct nadb_slice tags;    /* PUT only: each tag as u16 length (little-endian) and bytes */
-    uint64_t created_ms;       /* PUT only, Unix time, at most 42 bits; the same for the next two */
+    uint16_t db;             /* NAME only */
+    uint64_t version;        /* the mutation's sequence number, at most 48 bits */
+    struct nadb_slice key;   /* PUT, DELETE: the key; NAME: the namespace, may be empty */
+    struct nadb_slice value; /* PUT only */
+    struct nadb_slice tags;  /* PUT only: each tag as u16 length (little-endian) and bytes */
+    uint64_t created_ms;     /* PUT only, Unix time, at most 42 bits; the same for the next two */
     uint64_t updated_ms;
-    uint64_t expire_ms;        /* 0: never */
-    uint32_t accessed_s;       /* PUT only, Unix time in seconds */
+    uint64_t expire_ms;  /* 0: never */
+    uint32_t accessed_s; /* PUT only, Unix time in seconds */
 };
 
 struct nadb_batch;
@@ -85,15 +85,15 @@ struct nadb_backend_stats {
 
 struct nadb_batch {
     /* immutable while write() runs */
-    uint64_t seq;           /* number of the batch: 1, 2, 3, ... without gaps over restarts */
-    uint64_t last_version;  /* the newest version that the batch brings */
-    uint64_t wall_ms;       /* Unix time when the batch was cut: whatever expired by then is gone */
-    bool is_sync;           /* must be on stable storage when write() returns */
-    size_t count;           /* 0 is allowed: makes what was written before stable, marks wall_ms */
+    uint64_t seq;          /* number of the batch: 1, 2, 3, ... without gaps over restarts */
+    uint64_t last_version; /* the newest version that the batch brings */
+    uint64_t wall_ms;      /* Unix time when the batch was cut: whatever expired by then is gone */
+    bool is_sync;          /* must be on stable storage when write() returns */
+    size_t count;          /* 0 is allowed: makes what was written before stable, marks wall_ms */
     nadb_batch_entry_fn *entry;
     const void *entry_ctx;
     /* written by write() */
-    uint64_t *locs;         /* `count` places of PUT entries; may be NULL */
+    uint64_t *locs; /* `count` places of PUT entries; may be NULL */
     struct nadb_backend_stats stats;
 };
 
@@ -101,27 +101,27 @@ struct nadb_batch {
 struct nadb_replay_chunk {
     size_t count;
     struct nadb_entry *entries;
-    uint64_t *locs;     /* where each PUT is kept */
-    uint64_t *dead_ms;  /* per entry: the latest wall_ms of its own or a later batch: a PUT whose
+    uint64_t *locs;    /* where each PUT is kept */
+    uint64_t *dead_ms; /* per entry: the latest wall_ms of its own or a later batch: a PUT whose
                            expire_ms is not 0 and not above it had expired and must not come back */
-    bool is_last;       /* the unit has no more */
+    bool is_last;      /* the unit has no more */
     void *backend_private;
 };
 
 struct nadb_backend_open_info {
-    uint32_t units;            /* replay them all, apply in order 0 .. units-1 */
-    uint64_t last_batch_seq;   /* 0 when the backend is empty */
+    uint32_t units;          /* replay them all, apply in order 0 .. units-1 */
+    uint64_t last_batch_seq; /* 0 when the backend is empty */
     uint64_t last_version;
-    uint64_t bytes;            /* to be read by replay, for progress */
-    uint64_t torn_bytes;       /* cut from the tail: never acknowledged as durable */
-    bool was_clean;            /* closed by close() */
-    char note[200];            /* a warning for the operator, or "" */
+    uint64_t bytes;      /* to be read by replay, for progress */
+    uint64_t torn_bytes; /* cut from the tail: never acknowledged as durable */
+    bool was_clean;      /* closed by close() */
+    char note[200];      /* a warning for the operator, or "" */
 };
 
 struct nadb_backend;
 
 struct nadb_backend_opts {
-    const char *dir;            /* borrowed during new_instance */
+    const char *dir; /* borrowed during new_instance */
     uint64_t segment_size_bytes;
 };
 

@@ -179,7 +179,9 @@ static enum nadb_err parse_octal(const struct nadb_option *option, struct nadb_s
     bool is_octal = text.len > 0;
     for (size_t i = 0; is_octal && i < text.len; i++) {
         is_octal = text.data[i] >= '0' && text.data[i] <= '7' && value <= INT64_MAX / 8 - 7;
-        value = value * 8 + (text.data[i] - '0');
+        if (is_octal) {
+            value = value * 8 + (text.data[i] - '0');
+        }
     }
     if (!is_octal) {
         return refuse(reterr, "argument couldn't be parsed as an octal number");

@@ -41,27 +41,36 @@ static const struct nadb_backend_ops *find_backend(const char *name, struct nadb
     return NULL;
 }
 
+struct ready {
+    const struct nadb_config *config;
+    struct nadb_daemon *daemon;
+};
+
+/* Port and data are ours now, so the file cannot be that of another nadbd that runs already. */
 static void on_ready(void *ctx)
 {
-    nadb_daemon_ready(ctx);
+    const struct ready *ready = ctx;
+    const char *path = ready->config->pidfile;
+    struct nadb_error error = {0};
+    if (path[0] != '\0' && nadb_daemon_write_pid(ready->daemon, path, &error) != NADB_OK) {
+        nadb_log(NADB_LOG_WARNING, "%s", error.text);
+    }
+    nadb_daemon_ready(ready->daemon);
 }
 
 /* With the log open: everything that fails from here on goes there. */
 static int serve(struct nadb_config *config, struct nadb_daemon *daemon)
 {
     struct nadb_error error = {0};
+    struct ready ready = {config, daemon};
     struct nadb_server_opts opts = {
         .config = config,
         .backend_ops = find_backend(config->backend, &error),
         .on_ready = on_ready,
-        .on_ready_ctx = daemon,
+        .on_ready_ctx = &ready,
     };
     int exit_code = NADB_EXIT_FAILED;
-    bool is_ok = opts.backend_ops != NULL;
-    if (is_ok && config->pidfile[0] != '\0') {
-        is_ok = nadb_daemon_write_pid(daemon, config->pidfile, &error) == NADB_OK;
-    }
-    if (is_ok) {
+    if (opts.backend_ops != NULL) {
         exit_code = nadb_server_run(&opts, &error);
     }
     if (exit_code != NADB_EXIT_OK) {

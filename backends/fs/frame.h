@@ -1,4 +1,4 @@
-/* Frame headers and segment headers as bytes, see format.h. Pure functions of bytes. Thread: any. */
+/* Frame headers and segment headers as bytes, see format.h: pure functions. Thread: any. */
 #ifndef NADB_BACKENDS_FS_FRAME_H
 #define NADB_BACKENDS_FS_FRAME_H
 

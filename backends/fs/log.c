@@ -373,12 +373,20 @@ enum nadb_err nadb_fs__write(
 {
     const struct nadb_segment_point *end = fs->active.file >= 0 ? &fs->active.end : &fs->tail;
     NADB_ASSERT(batch->seq > end->seq);
-    enum nadb_err err = write_once(fs, batch, reterr);
+    struct nadb_error cause = {0};
+    enum nadb_err err = write_once(fs, batch, &cause);
+    if (err == NADB_ENOSPC && cause.sys_errno == EFBIG && fs->active.end.frames > 0) {
+        fs->rotate_at = 0; /* files may not grow this large, but there may be more of them */
+        err = write_once(fs, batch, &cause);
+    }
     if (err == NADB_ENOSPC && !has_puts(batch) && release_reserve(fs)) {
-        err = write_once(fs, batch, reterr);
+        err = write_once(fs, batch, &cause);
     }
     if (err != NADB_OK) {
         fs->stats.failures++;
+        if (reterr != NULL) {
+            *reterr = cause;
+        }
         return err;
     }
     fs->stats.batches++;

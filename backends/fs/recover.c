@@ -63,6 +63,9 @@ static void note_name(void *ctx, const char *name)
 {
     struct recovery *r = ctx;
     uint64_t id;
+    if (strcmp(name, NADB_FS_RESERVE_NAME) == 0) {
+        r->fs->has_reserve = true;
+    }
     if (!nadb_segment_parse_name(name, &id)) {
         return;
     }

@@ -1,8 +1,7 @@
 # Shared by the scripts that build: sourced, with the repository's root as working directory.
 
-# build FOLDER [MESON OPTION ...]: sets up the folder once, then compiles what changed.
-# The variable CC chooses the compiler when the folder is set up.
-build() {
+# set_up FOLDER [MESON OPTION ...]: once. The variable CC chooses the compiler.
+set_up() {
     local folder=$1
     shift
     if [ ! -f "$folder/build.ninja" ]; then
@@ -10,8 +9,13 @@ build() {
         rm -rf "$folder"
         meson setup "$folder" "$@"
     fi
-    echo "== building $folder"
-    ninja -C "$folder"
+}
+
+# build FOLDER [MESON OPTION ...]: sets it up, then compiles what changed.
+build() {
+    set_up "$@"
+    echo "== building $1"
+    ninja -C "$1"
 }
 
 # What people run, without the tests and what these need.

@@ -14,6 +14,7 @@ import re
 import sys
 
 SYNTHESIS = re.compile(r"Tested: (\d+) \| Passing: (\d+) \| Failing: (\d+) \| Crashing: (\d+)")
+FAILED_TEST = re.compile(r"^\[FAIL\] (\w+::\w+)", re.M)
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -53,7 +54,9 @@ def count_program(row):
     if found:
         _, passed, failed, crashed = map(int, found.groups())
         count.passed = passed
-        count.failed = [f"{name}: {failed + crashed} of its tests"] * (failed + crashed)
+        names = FAILED_TEST.findall(text)
+        names += ["(crashed)"] * (failed + crashed - len(names))
+        count.failed = [f"{name}: {test}" for test in names]
         if row["result"] not in ("OK", "FAIL") or (row["result"] == "FAIL" and not count.failed):
             count.failed.append(f"{name}: {row['result']} after its tests passed (a leak?)")
     elif row["result"] == "OK":

@@ -66,14 +66,14 @@ void nadb_client_fini(struct nadb_client *client)
 void nadb_client_reset(struct nadb_client *client)
 {
     nadb_client_multi_end(client);
-    drop_keyspace(client);
-    client->db = 0;
     nadb_mem_free(client->name);
     client->name = NULL;
     client->reply_mode = NADB_REPLY_ON;
     client->no_evict = client->no_touch = false;
     client->out.proto = 2;
     client->is_authenticated = !is_password_set(client->server);
+    bool is_found = nadb_client_use(client, 0, nadb_slice_of(NULL, 0));
+    NADB_ASSERT(is_found); /* databases themselves always exist */
 }
 
 bool nadb_client_use(struct nadb_client *client, uint64_t db, struct nadb_slice namespace_name)

@@ -33,50 +33,75 @@ static enum nadb_cmd_status put_and_ok(struct nadb_call *call, const struct nadb
 
 /* ---- SET ---- */
 
-/* Takes the option at *index, which moves to the next one. False: the error is written. */
+/* As Redis, an option may be repeated, but not combined with another of its kind. */
+static bool set_condition(struct set_options *options, enum set_condition condition)
+{
+    bool is_free = options->condition == SET_ALWAYS || options->condition == condition;
+    options->condition = condition;
+    return is_free;
+}
+
+static bool set_expire_unit(struct set_options *options, struct nadb_expire_unit unit)
+{
+    bool is_free =
+        options->expire_index == 0 || (unit.is_seconds == options->expire_unit.is_seconds &&
+                                          unit.is_absolute == options->expire_unit.is_absolute);
+    options->expire_unit = unit;
+    return is_free && !options->keep_ttl;
+}
+
+/* Takes the option at *index, which moves on to its last argument. False: it is none, or clashes
+ * with an earlier one. */
 static bool parse_set_option(struct nadb_call *call, size_t *index, struct set_options *options)
 {
     struct nadb_slice word = call->argv[*index];
     bool has_next = *index + 1 < call->argc;
-    bool has_expire = options->expire_index != 0;
-    bool is_known = true;
-    if (nadb_arg_is(word, "nx") && options->condition == SET_ALWAYS) {
-        options->condition = SET_IF_MISSING;
-    } else if (nadb_arg_is(word, "xx") && options->condition == SET_ALWAYS) {
-        options->condition = SET_IF_PRESENT;
-    } else if (nadb_arg_is(word, "ifeq") && options->condition == SET_ALWAYS && has_next) {
-        options->condition = SET_IF_EQUAL;
+    struct nadb_expire_unit unit;
+    if (nadb_arg_is(word, "nx")) {
+        return set_condition(options, SET_IF_MISSING);
+    }
+    if (nadb_arg_is(word, "xx")) {
+        return set_condition(options, SET_IF_PRESENT);
+    }
+    if (nadb_arg_is(word, "ifeq") && has_next) {
         options->equal_to = call->argv[++*index];
-    } else if (nadb_arg_is(word, "get")) {
+        return set_condition(options, SET_IF_EQUAL);
+    }
+    if (nadb_arg_is(word, "get")) {
         options->has_get = true;
-    } else if (nadb_arg_is(word, "keepttl") && !has_expire) {
-        options->keep_ttl = true;
-    } else if (nadb_arg_is(word, "keeptags")) {
-        options->keep_tags = true;
-    } else if (nadb_arg_is(word, "ifepoch")) {
-        (void)nadb_reply_error(call, "ERR IFEPOCH is not available yet");
-        return false;
-    } else if (nadb_arg_is(word, "tags") && !options->keep_tags) {
-        options->tags_first = *index + 1;
-        *index = call->argc;
         return true;
-    } else if (has_next && !options->keep_ttl && !has_expire &&
-               nadb_arg_expire_unit(word, &options->expire_unit)) {
+    }
+    if (nadb_arg_is(word, "keepttl")) {
+        options->keep_ttl = true;
+        return options->expire_index == 0;
+    }
+    if (has_next && nadb_arg_expire_unit(word, &unit)) {
+        bool is_free = set_expire_unit(options, unit);
         options->expire_index = ++*index;
-    } else {
-        is_known = false;
+        return is_free;
     }
-    ++*index;
-    if (!is_known) {
-        (void)nadb_reply_syntax_error(call);
+    if (nadb_arg_is(word, "keeptags")) {
+        options->keep_tags = true;
+        return true;
     }
-    return is_known;
+    if (nadb_arg_is(word, "tags")) {
+        options->tags_first = *index + 1;
+        *index = call->argc - 1;
+        return !options->keep_tags;
+    }
+    return false;
 }
 
+/* False: the error is written. */
 static bool parse_set_options(struct nadb_call *call, struct set_options *options)
 {
-    for (size_t index = 3; index < call->argc;) {
+    for (size_t index = 3; index < call->argc; index++) {
+        if (nadb_arg_is(call->argv[index], "ifepoch")) {
+            (void)nadb_reply_error(call, "ERR IFEPOCH is not available yet");
+            return false;
+        }
         if (!parse_set_option(call, &index, options)) {
+            (void)nadb_reply_syntax_error(call);
             return false;
         }
     }

@@ -102,40 +102,39 @@ enum nadb_cmd_status nadb_cmd_getdel(struct nadb_call *call)
 /* What GETEX is to do with the deadline. */
 struct getex_options {
     bool has_change;
-    uint64_t expire_ms; /* 0: none (PERSIST) */
+    bool has_expire; /* else: none (PERSIST) */
+    struct nadb_expire_unit unit;
 };
 
-static bool parse_getex(struct nadb_call *call, struct getex_options *options)
+static bool parse_getex(const struct nadb_call *call, struct getex_options *options)
 {
-    struct nadb_expire_unit unit;
     if (call->argc == 2) {
         return true;
     }
     options->has_change = true;
-    if (call->argc == 3 && nadb_arg_is(call->argv[2], "persist")) {
-        return true;
-    }
-    if (call->argc == 4 && nadb_arg_expire_unit(call->argv[2], &unit)) {
-        return nadb_arg_expire(call, 3, unit, false, &options->expire_ms);
-    }
-    (void)nadb_reply_syntax_error(call);
-    return false;
+    options->has_expire = call->argc == 4 && nadb_arg_expire_unit(call->argv[2], &options->unit);
+    return options->has_expire || (call->argc == 3 && nadb_arg_is(call->argv[2], "persist"));
 }
 
+/* As Redis: of a missing key no time is looked at, be it right or wrong. */
 enum nadb_cmd_status nadb_cmd_getex(struct nadb_call *call)
 {
     struct getex_options options = {0};
     if (!parse_getex(call, &options)) {
-        return NADB_CMD_DONE;
+        return nadb_reply_syntax_error(call);
     }
     const struct nadb_rec *rec = nadb_store_read(call->store, call->keyspace, &call->first_key);
     if (rec == NULL) {
         return nadb_reply_null(call);
     }
+    uint64_t expire_ms = 0;
+    if (options.has_expire && !nadb_arg_expire(call, 3, options.unit, false, &expire_ms)) {
+        return NADB_CMD_DONE;
+    }
     nadb_resp_bulk(call->out, nadb_rec_value(rec));
-    if (options.has_change && nadb_rec_expire_ms(rec) != options.expire_ms) {
+    if (options.has_change && nadb_rec_expire_ms(rec) != expire_ms) {
         (void)nadb_store_expire(/* the key is there */
-            call->store, call->keyspace, &call->first_key, options.expire_ms);
+            call->store, call->keyspace, &call->first_key, expire_ms);
     }
     return NADB_CMD_DONE;
 }

@@ -5,7 +5,7 @@
 #include "src/base/err.h"
 
 struct nadb_daemon {
-    int report_fd; /* private; tells the waiting parent how the start went; -1: nobody waits */
+    int report_fd;  /* private; tells the waiting parent how the start went; -1: nobody waits */
     char *pid_path; /* private; owned, NULL: no file */
 };
 

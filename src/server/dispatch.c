@@ -167,10 +167,10 @@ void nadb_dispatch_unknown(struct nadb_resp_writer *out, const struct nadb_slice
         size_t room = NADB_RESP_ECHO_MAX - len;
         size_t take = argv[i].len < room ? argv[i].len : room;
         args[len++] = '\'';
-        if (take > 0) {
-            memcpy(args + len, argv[i].data, take);
+        for (size_t at = 0; at < take; at++) {
+            char c = argv[i].data[at];
+            args[len++] = c == '\0' ? ' ' : c; /* a NUL would end the text here */
         }
-        len += take;
         args[len++] = '\'';
         args[len++] = ' ';
     }

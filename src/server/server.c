@@ -146,11 +146,11 @@ static void on_opened(void *ctx, enum nadb_err err, const struct nadb_error *err
         return; /* the next check closes the store */
     }
     report_loaded(server->store);
-    nadb_log(NADB_LOG_NOTICE, "Ready to accept connections");
-    nadb_notify_ready(&loop->notify);
     if (loop->on_ready != NULL) {
         loop->on_ready(loop->on_ready_ctx);
     }
+    nadb_log(NADB_LOG_NOTICE, "Ready to accept connections");
+    nadb_notify_ready(&loop->notify);
 }
 
 static void on_closed(void *ctx, enum nadb_err err, const struct nadb_error *error)

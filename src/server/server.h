@@ -12,9 +12,9 @@
 #include "src/server/cmdstats.h"
 #include "src/store/store.h"
 
-#define NADB_SERVER_MAGIC  0x53525652u
-#define NADB_RUN_ID_LEN    40u
-#define NADB_OPS_SAMPLES   16u /* tenths of a second that instantaneous rates look back */
+#define NADB_SERVER_MAGIC 0x53525652u
+#define NADB_RUN_ID_LEN   40u
+#define NADB_OPS_SAMPLES  16u /* tenths of a second that instantaneous rates look back */
 
 struct nadb_client;
 struct nadb_client_registry;
@@ -53,8 +53,8 @@ struct nadb_server {
     struct nadb_client_registry *clients;
     char run_id[NADB_RUN_ID_LEN + 1];
     uint64_t start_wall_ms, start_mono_us;
-    const char *executable; /* absolute path */
-    uint16_t tcp_port;      /* as bound; 0 = none */
+    const char *executable;        /* absolute path */
+    uint16_t tcp_port;             /* as bound; 0 = none */
     struct nadb_server_loop *loop; /* the libuv side: server.c's */
 
     /* statistics */

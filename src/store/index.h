@@ -46,8 +46,8 @@ typedef uint64_t *nadb_index_slot;
 void nadb_index_init(struct nadb_index *index, const struct nadb_hash_key *hash_key);
 void nadb_index_fini(struct nadb_index *index); /* frees the map, not the records */
 
-/* Parts an empty map as if `count` keys were in it, so that loading them splits nothing. Costs about
- * half a byte for each that does not come. */
+/* Parts an empty map as if `count` keys were in it, so that loading them splits nothing. Costs
+ * about half a byte for each that does not come. */
 void nadb_index_reserve(struct nadb_index *index, uint64_t count);
 
 /* NULL when there is no such key. */

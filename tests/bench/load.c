@@ -3,10 +3,10 @@
  *
  * usage: load HOST PORT set|get|fill CONNECTIONS PIPELINE REQUESTS KEYS
  *
- * Keys are key:000000000000 to KEYS - 1, chosen at random; fill writes each once, in order. A value
- * has VALUE_LEN bytes. Every connection sends PIPELINE commands in one write and waits for all their
- * replies. A reply of the wrong length or kind ends the run: a server that answers errors fast is
- * not fast. Prints the seconds and the requests done. */
+ * Keys are key:000000000000 to KEYS - 1, chosen at random; fill writes each once, in order. A
+ * value has VALUE_LEN bytes. Every connection sends PIPELINE commands in one write and waits for
+ * all their replies. A reply of the wrong length or kind ends the run: a server that answers errors
+ * fast is not fast. Prints the seconds and the requests done. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -23,15 +23,15 @@
 #include "src/base/compiler.h"
 #include "src/base/parse.h"
 
-#define KEY_DIGITS        12
-#define VALUE_LEN         64
-#define COMMAND_LEN_MAX   160
-#define PIPELINE_MAX      1024
-#define CONNECTIONS_MAX   10000
-#define READ_LEN          (256 * 1024)
-#define EVENTS_PER_WAIT   256
-#define REQUESTS_MAX      INT64_MAX
-#define KEYS_MAX          INT64_C(999999999999)
+#define KEY_DIGITS      12
+#define VALUE_LEN       64
+#define COMMAND_LEN_MAX 160
+#define PIPELINE_MAX    1024
+#define CONNECTIONS_MAX 10000
+#define READ_LEN        (256 * 1024)
+#define EVENTS_PER_WAIT 256
+#define REQUESTS_MAX    INT64_MAX
+#define KEYS_MAX        INT64_C(999999999999)
 
 enum load_kind {
     LOAD_SET,
@@ -41,10 +41,10 @@ enum load_kind {
 
 struct load_conn {
     int fd;
-    char *out;          /* PIPELINE commands, of which only the digits of the keys change */
-    size_t reply_left;  /* bytes of replies still to come */
-    size_t reply_at;    /* place in the replies' pattern of the next byte */
-    int64_t in_flight;  /* commands sent whose replies are not all here */
+    char *out;         /* PIPELINE commands, of which only the digits of the keys change */
+    size_t reply_left; /* bytes of replies still to come */
+    size_t reply_at;   /* place in the replies' pattern of the next byte */
+    int64_t in_flight; /* commands sent whose replies are not all here */
 };
 
 struct load {
@@ -95,8 +95,8 @@ static void prepare(struct load *load)
     memset(value, 'x', VALUE_LEN);
     int len;
     if (load->kind == LOAD_GET) {
-        len = snprintf(load->command, sizeof load->command,
-            "*2\r\n$3\r\nGET\r\n$16\r\nkey:000000000000\r\n");
+        len = snprintf(
+            load->command, sizeof load->command, "*2\r\n$3\r\nGET\r\n$16\r\nkey:000000000000\r\n");
         snprintf(reply, sizeof reply, "$%d\r\n%s\r\n", VALUE_LEN, value);
     } else {
         len = snprintf(load->command, sizeof load->command,
@@ -134,7 +134,8 @@ static void send_pipeline(struct load *load, struct load_conn *conn)
     conn->reply_at = 0;
 }
 
-static void check_replies(const struct load *load, struct load_conn *conn, const char *data, size_t len)
+static void check_replies(
+    const struct load *load, struct load_conn *conn, const char *data, size_t len)
 {
     errno = 0;
     if (len > conn->reply_left) {

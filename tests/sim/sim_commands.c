@@ -62,6 +62,7 @@ static struct sim_cell *resolve(struct sim *sim, unsigned keyspace, unsigned key
         is_due = nadb_store_peek(sim->store, sim_keyspace(sim, keyspace), &name) == NULL;
     }
     if (is_due) {
+        sim_trace(sim, "%u/%u has expired", keyspace, key);
         sim_model_report_gone(&sim->model, cell);
     }
     return cell;

@@ -15,7 +15,8 @@
 #include "src/base/parse.h"
 #include "tests/sim/sim.h"
 
-#define JOBS_MAX 16u
+#define JOBS_MAX        16u
+#define RUN_SECONDS_MAX 10u
 
 struct options {
     uint64_t first, last;
@@ -68,6 +69,7 @@ static void run_share(const struct options *options, uint64_t job, volatile uint
     uint64_t changes = 0, crashes = 0, undone = 0;
     for (uint64_t seed = options->first + job; seed <= options->last; seed += options->jobs) {
         *at = seed;
+        (void)alarm(RUN_SECONDS_MAX); /* a run that hangs has failed */
         sim_run(sim, seed, options->is_verbose);
         changes += sim->counts.changes;
         crashes += sim->counts.crashes;

@@ -11,6 +11,7 @@ void sim_model_init(struct sim_model *model, uint64_t wall_ms)
     *model = (struct sim_model){0};
     sim_model_set_wall(model, wall_ms);
     sim_model_push(model, 0);
+    model->start_count = 1;
 }
 
 void sim_model_fini(struct sim_model *model)
@@ -104,11 +105,33 @@ void sim_model_roll_back(
     }
 }
 
-void sim_model_restart(struct sim_model *model, uint64_t version)
+size_t sim_model_floor(const struct sim_model *model, uint64_t version)
 {
-    model->history_count = 0;
+    size_t at = sim_model_reached(model, version);
+    return at < model->start_count ? 0 : at;
+}
+
+void sim_model_begin_restart(struct sim_model *model)
+{
+    model->history = NULL;
+    model->history_count = model->history_cap = 0;
+    model->start_count = 0;
     model->ghost_count = 0;
+}
+
+void sim_model_add_start(
+    struct sim_model *model, const struct sim_state *state, uint64_t version)
+{
+    model->now = *state;
+    model->start_count++;
     sim_model_push(model, version);
+    /* What had been reported as expired may come back if the backend had not been told. */
+    for (size_t i = 0; i < SIM_KEYSPACES * SIM_KEYS; i++) {
+        uint32_t uid = model->now.cells[i / SIM_KEYS][i % SIM_KEYS].uid;
+        if (uid != 0) {
+            model->is_gone[uid] = false;
+        }
+    }
 }
 
 static char value_byte(uint32_t value, size_t at)

@@ -44,8 +44,9 @@ struct sim_snapshot {
 
 struct sim_model {
     struct sim_state now;
-    struct sim_snapshot *history; /* states after commands, oldest first; [0] is the start's */
+    struct sim_snapshot *history; /* states after commands, oldest first */
     size_t history_count, history_cap;
+    size_t start_count; /* of them, those that may be what was found at the start */
     /* states of batches of unknown outcome: possible until the next flush succeeds */
     struct sim_snapshot ghosts[SIM_GHOSTS_MAX];
     size_t ghost_count;
@@ -81,8 +82,14 @@ size_t sim_model_reached(const struct sim_model *model, uint64_t version);
 void sim_model_roll_back(
     struct sim_model *model, uint64_t version, uint64_t ghost_version, uint64_t flushes);
 
-/* History begins anew with what `now` says. */
-void sim_model_restart(struct sim_model *model, uint64_t version);
+/* The same after a crash, where the states with which history began cannot be told apart. */
+size_t sim_model_floor(const struct sim_model *model, uint64_t version);
+
+/* History begins anew, with one or several states that may be the true one; the last is `now`.
+ * What `history` and `ghosts` were is the caller's, who has a copy of the struct. */
+void sim_model_begin_restart(struct sim_model *model);
+void sim_model_add_start(
+    struct sim_model *model, const struct sim_state *state, uint64_t version);
 
 /* The bytes of a value, and whether `bytes` are they. */
 void sim_value_fill(uint32_t value, char *out, size_t len);

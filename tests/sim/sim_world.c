@@ -12,6 +12,7 @@
 
 #include "backends/fs/fs.h"
 #include "backends/registry.h"
+#include "src/base/mem.h"
 #include "tests/sim/sim.h"
 
 #define STEPS_EACH_RUN   400u
@@ -38,7 +39,8 @@ void sim_trace(const struct sim *sim, const char *format, ...)
     if (!sim->is_verbose) {
         return;
     }
-    (void)printf("%5llu: ", (unsigned long long)sim->steps);
+    (void)printf("%5llu, version %llu: ", (unsigned long long)sim->steps,
+        sim->store == NULL ? 0 : (unsigned long long)sim->store->version);
     va_list args;
     va_start(args, format);
     (void)vprintf(format, args);
@@ -108,6 +110,7 @@ static void on_undone(void *ctx, const struct nadb_error *error)
     uint64_t ghost = !is_kept && is_unknown ? flight->batch.last_version : 0;
     SIM_CHECK(sim, version >= store->durable, "what was durable is taken back");
     sim->counts.ghosts += ghost != 0;
+    sim_trace(sim, "taken back to version %llu", (unsigned long long)version);
     sim_model_roll_back(&sim->model, version, ghost, store->stats.flushes);
     memset(sim->touches, 0, sizeof(sim->touches));
     sim_watchers_may_be_dirty(sim);
@@ -294,15 +297,14 @@ static const char *compare_with(struct sim *sim, const struct sim_state *state)
 
 /* The model goes on from the state that was found. What is due has been noticed by now, but the
  * backend may not know. */
-static void adopt(struct sim *sim, const struct sim_state *state)
+static void adopt(struct sim *sim)
 {
-    sim->model.now = *state;
-    sim_model_restart(&sim->model, sim->opened_version);
     for (unsigned i = 0; i < SIM_KEYSPACES * SIM_KEYS; i++) {
         struct sim_cell *cell = &sim->model.now.cells[i / SIM_KEYS][i % SIM_KEYS];
         struct nadb_key name = sim_key(sim, i % SIM_KEYS);
-        if (nadb_store_peek(sim->store, sim_keyspace(sim, i / SIM_KEYS), &name) == NULL) {
-            *cell = (struct sim_cell){0};
+        if (cell->uid != 0 &&
+            nadb_store_peek(sim->store, sim_keyspace(sim, i / SIM_KEYS), &name) == NULL) {
+            sim_model_report_gone(&sim->model, cell);
         }
     }
     sim_model_push(&sim->model, sim->store->version);
@@ -310,41 +312,53 @@ static void adopt(struct sim *sim, const struct sim_state *state)
     sim_compare(sim);
 }
 
-/* Finds the state that came back among those that may: at least the one numbered `floor`. */
+static void fail_reopened(struct sim *sim, size_t floor, const char *reason)
+{
+    size_t at = floor;
+    while (at > 0 && compare_with(sim, &sim->model.history[at - 1].state) != NULL) {
+        at--;
+    }
+    SIM_CHECK(sim, false, "what came back is %s; last difference: %s",
+        at > 0 ? "older than promised" : "no state that ever was", reason);
+}
+
+/* Finds the state that came back among those that may: at least the one numbered `floor`. Those
+ * that differ in what has expired only cannot be told apart; all of them may be the one. */
 static void check_reopened(struct sim *sim, size_t floor)
 {
     struct sim_model *model = &sim->model;
+    struct sim_model before = *model;
     const char *reason = NULL;
     nadb_store_turn_begin(sim->store);
-    for (size_t at = model->history_count; at-- > floor;) {
-        reason = compare_with(sim, &model->history[at].state);
-        if (reason == NULL) {
-            sim_trace(sim, "back with state %zu of %zu .. %zu", at, floor, model->history_count - 1);
-            struct sim_state state = model->history[at].state;
-            adopt(sim, &state);
-            return;
-        }
-        sim_trace(sim, "not state %zu, version %llu: %s", at,
-            (unsigned long long)model->history[at].version, reason);
-    }
-    for (size_t i = 0; i < model->ghost_count; i++) {
-        if (compare_with(sim, &model->ghosts[i].state) == NULL) {
+    sim_model_begin_restart(model);
+    for (size_t i = 0; i < before.ghost_count; i++) {
+        if (compare_with(sim, &before.ghosts[i].state) == NULL) {
             sim_trace(sim, "back with the unknown outcome %zu", i);
-            struct sim_state state = model->ghosts[i].state;
-            adopt(sim, &state);
-            return;
+            sim_model_add_start(model, &before.ghosts[i].state, sim->opened_version);
         }
     }
-    size_t at = floor;
-    while (at-- > 0 && compare_with(sim, &model->history[at].state) != NULL) {
+    for (size_t at = floor; at < before.history_count; at++) {
+        const char *difference = compare_with(sim, &before.history[at].state);
+        if (difference == NULL) {
+            sim_trace(sim, "back with state %zu of %zu .. %zu", at, floor, before.history_count - 1);
+            sim_model_add_start(model, &before.history[at].state, sim->opened_version);
+        }
+        reason = difference == NULL ? reason : difference;
     }
-    SIM_CHECK(sim, false, "what came back is %s; last difference: %s",
-        at < floor ? "older than promised" : "no state that ever was", reason);
+    if (model->start_count == 0) {
+        *model = before;
+        fail_reopened(sim, floor, reason);
+    }
+    nadb_mem_free(before.history);
+    adopt(sim);
 }
 
-static void reopen(struct sim *sim, size_t floor)
+/* `floor`: what must come back at least; a loss of power on the way may leave the earlier
+ * `floor_power`. */
+static void reopen(struct sim *sim, size_t floor, size_t floor_power)
 {
     bool is_open = false;
+    uint64_t power_cuts = sim->counts.power_cuts;
     for (unsigned i = 0; !is_open && i < OPEN_TRIES_MAX; i++) {
         if (sim_chance(sim, 15)) {
             nadb_faulty_crash_at(sim->faulty, 1 + sim_below(sim, 12));
@@ -357,9 +371,10 @@ static void reopen(struct sim *sim, size_t floor)
         is_open = try_open(sim);
     }
     SIM_CHECK(sim, is_open, "still not open");
+    /* A fault during the opening may show later: in a file that could not be removed. */
+    sim->had_faults = sim->has_faults;
     stop_faults(sim);
-    sim->had_faults = false;
-    check_reopened(sim, floor);
+    check_reopened(sim, sim->counts.power_cuts > power_cuts ? floor_power : floor);
 }
 
 /* Ghosts vanish with the next flush that succeeds. */
@@ -381,11 +396,12 @@ static void crash(struct sim *sim)
     bool is_exact = is_power_cut || sim->had_faults;
     uint64_t version = is_exact ? sim->store->durable : sim->store->written;
     version = version > sim->store->durable ? version : sim->store->durable;
-    size_t floor = sim_model_reached(&sim->model, version);
+    size_t floor = sim_model_floor(&sim->model, version);
+    size_t floor_power = sim_model_floor(&sim->model, sim->store->durable);
     drop_ghosts(sim);
     die(sim);
     end_machine(sim, is_power_cut);
-    reopen(sim, floor);
+    reopen(sim, floor, floor_power);
 }
 
 /* ---- a quiet time ---- */
@@ -455,12 +471,12 @@ static void after_close(struct sim *sim)
     }
     bool is_whole = sim->closed_err == NADB_OK && !store->is_discarding;
     uint64_t version = is_whole ? store->version : store->durable;
-    size_t floor = sim_model_reached(&sim->model, version);
+    size_t floor = sim_model_floor(&sim->model, version);
     drop_ghosts(sim);
     die(sim);
     /* After a clean end nothing may depend on what the machine does. */
     end_machine(sim, sim->has_dropped_pages || sim_chance(sim, 50));
-    reopen(sim, floor);
+    reopen(sim, floor, floor);
 }
 
 /* ---- a run ---- */
@@ -556,7 +572,7 @@ void sim_run(struct sim *sim, uint64_t seed, bool is_verbose)
     nadb_inline_executor_init(&sim->exec);
     sim->faulty = nadb_faulty_new(seed);
     sim_model_init(&sim->model, sim->clock.wall_ms);
-    reopen(sim, 0);
+    reopen(sim, 0, 0);
     for (sim->steps = 1; sim->steps <= STEPS_EACH_RUN; sim->steps++) {
         run_step(sim);
     }

@@ -7,8 +7,8 @@
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/base/random.h"
+#include "tests/support/faulty_file.h"
 
-#define PAGE_BYTES   4096u
 #define HANDLES_MAX  256
 #define FILES_MAX    1024
 #define DIRS_MAX     16
@@ -17,25 +17,6 @@
 #define NAME_MAX_LEN 64
 #define PATH_MAX_LEN 256
 #define NOWHERE      SIZE_MAX
-
-/* Bytes of a file: `len` are kept, zeros follow up to `size`. */
-struct blob {
-    uint8_t *bytes;
-    size_t len;
-    size_t cap;
-    uint64_t size;
-};
-
-struct file {
-    bool is_used;
-    struct blob now;  /* what the process sees */
-    struct blob disk; /* what was synced */
-    uint64_t allocated;
-    uint64_t dirty_from, dirty_to; /* whole pages; empty when equal */
-    uint8_t *forgotten;            /* per page: its sync failed and it was not written since */
-    size_t forgotten_count;
-    bool is_locked;
-};
 
 struct name {
     size_t dir;
@@ -74,7 +55,7 @@ struct fault {
 struct nadb_faulty {
     struct nadb_fs_io io; /* first */
     struct nadb_rng rng;
-    struct file files[FILES_MAX];
+    struct nadb_faulty_file files[FILES_MAX];
     struct name names[NAMES_MAX];
     size_t name_count;
     struct dir dirs[DIRS_MAX];
@@ -100,73 +81,6 @@ enum verdict {
 static struct nadb_faulty *faulty_of(const struct nadb_fs_io *io)
 {
     return (struct nadb_faulty *)(uintptr_t)io; /* the table is its first member */
-}
-
-/* ---- blobs ---- */
-
-static void blob_extend(struct blob *blob, size_t len)
-{
-    if (len > blob->cap) {
-        size_t cap = blob->cap == 0 ? PAGE_BYTES : blob->cap;
-        while (cap < len) {
-            cap *= 2;
-        }
-        blob->bytes = nadb_mem_realloc(blob->bytes, cap);
-        blob->cap = cap;
-    }
-    if (len > blob->len) {
-        memset(blob->bytes + blob->len, 0, len - blob->len);
-        blob->len = len;
-    }
-    if (len > blob->size) {
-        blob->size = len;
-    }
-}
-
-static void blob_resize(struct blob *blob, uint64_t size)
-{
-    if (size < blob->len) {
-        blob->len = (size_t)size;
-    }
-    blob->size = size;
-}
-
-static void blob_write(struct blob *blob, uint64_t offset, const void *bytes, size_t len)
-{
-    if (len > 0) {
-        blob_extend(blob, (size_t)offset + len);
-        memcpy(blob->bytes + offset, bytes, len);
-    }
-}
-
-static uint8_t blob_at(const struct blob *blob, uint64_t offset)
-{
-    return offset < blob->len ? blob->bytes[offset] : 0;
-}
-
-static size_t blob_read(const struct blob *blob, uint64_t offset, void *out, size_t len)
-{
-    if (offset >= blob->size) {
-        return 0;
-    }
-    if (len > blob->size - offset) {
-        len = (size_t)(blob->size - offset);
-    }
-    size_t kept = offset < blob->len ? blob->len - (size_t)offset : 0;
-    kept = kept < len ? kept : len;
-    if (kept > 0) {
-        memcpy(out, blob->bytes + offset, kept);
-    }
-    memset((char *)out + kept, 0, len - kept);
-    return len;
-}
-
-static void blob_copy(struct blob *to, const struct blob *from)
-{
-    to->len = 0;
-    to->size = 0;
-    blob_write(to, 0, from->bytes, from->len);
-    blob_resize(to, from->size);
 }
 
 /* ---- names and files ---- */
@@ -207,14 +121,6 @@ static struct name *need_name(struct nadb_faulty *faulty, size_t dir, const char
     return name;
 }
 
-static void wipe_file(struct file *file)
-{
-    nadb_mem_free(file->now.bytes);
-    nadb_mem_free(file->disk.bytes);
-    nadb_mem_free(file->forgotten);
-    *file = (struct file){0};
-}
-
 static bool is_file_reachable(const struct nadb_faulty *faulty, size_t index)
 {
     for (size_t i = 0; i < HANDLES_MAX; i++) {
@@ -236,23 +142,30 @@ static bool is_file_reachable(const struct nadb_faulty *faulty, size_t index)
     return false;
 }
 
-static size_t make_file(struct nadb_faulty *faulty)
+static size_t free_file(const struct nadb_faulty *faulty)
 {
-    for (int round = 0; round < 2; round++) {
-        for (size_t i = 0; i < FILES_MAX; i++) {
-            if (!faulty->files[i].is_used) {
-                faulty->files[i].is_used = true;
-                return i;
-            }
-        }
-        for (size_t i = 0; i < FILES_MAX; i++) {
-            if (!is_file_reachable(faulty, i)) {
-                wipe_file(&faulty->files[i]);
-            }
+    for (size_t i = 0; i < FILES_MAX; i++) {
+        if (!faulty->files[i].is_used) {
+            return i;
         }
     }
-    NADB_ASSERT(!"too many files");
     return NOWHERE;
+}
+
+static size_t make_file(struct nadb_faulty *faulty)
+{
+    size_t index = free_file(faulty);
+    if (index == NOWHERE) {
+        for (size_t i = 0; i < FILES_MAX; i++) {
+            if (!is_file_reachable(faulty, i)) {
+                nadb_faulty_file_wipe(&faulty->files[i]);
+            }
+        }
+        index = free_file(faulty);
+        NADB_ASSERT(index != NOWHERE);
+    }
+    faulty->files[index].is_used = true;
+    return index;
 }
 
 /* The process's view of a name changes; the disk's after sync_dir. */
@@ -287,7 +200,7 @@ static size_t parent_len(const char *path)
     return slash == path ? 1 : (size_t)(slash - path);
 }
 
-static struct file *find_path(const struct nadb_faulty *faulty, const char *path)
+static struct nadb_faulty_file *find_path(const struct nadb_faulty *faulty, const char *path)
 {
     size_t dir = find_dir(faulty, path, parent_len(path));
     const char *text = strrchr(path, '/') + 1;
@@ -348,7 +261,7 @@ static struct handle *handle_of(struct nadb_faulty *faulty, int handle, bool is_
     return found;
 }
 
-static struct file *file_of(struct nadb_faulty *faulty, int handle)
+static struct nadb_faulty_file *file_of(struct nadb_faulty *faulty, int handle)
 {
     return &faulty->files[handle_of(faulty, handle, false)->index];
 }
@@ -522,7 +435,7 @@ static int faulty_lock_file(const struct nadb_fs_io *io, int handle)
     if (begin_call(faulty, NADB_FAULTY_LOCK, &error) != GO) {
         return error;
     }
-    struct file *file = file_of(faulty, handle);
+    struct nadb_faulty_file *file = file_of(faulty, handle);
     struct handle *owner = handle_of(faulty, handle, false);
     if (file->is_locked && !owner->has_lock) {
         return -EWOULDBLOCK;
@@ -544,30 +457,12 @@ static ssize_t faulty_pread_file(
     if (is_shortened(faulty) && len > 1) {
         len = 1 + (size_t)nadb_rng_below(&faulty->rng, len - 1);
     }
-    return (ssize_t)blob_read(&file_of(faulty, handle)->now, offset, out, len);
-}
-
-static void mark_dirty(struct file *file, uint64_t from, uint64_t to)
-{
-    from -= from % PAGE_BYTES;
-    to = (to + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
-    if (file->dirty_from == file->dirty_to) {
-        file->dirty_from = from;
-        file->dirty_to = to;
-    } else {
-        file->dirty_from = from < file->dirty_from ? from : file->dirty_from;
-        file->dirty_to = to > file->dirty_to ? to : file->dirty_to;
-    }
-    for (uint64_t page = from / PAGE_BYTES; page < to / PAGE_BYTES; page++) {
-        if (page < file->forgotten_count) {
-            file->forgotten[page] = 0;
-        }
-    }
+    return (ssize_t)nadb_faulty_file_read(file_of(faulty, handle), offset, out, len);
 }
 
 /* How many of `len` bytes at `offset` fit. */
-static size_t room_for(
-    const struct nadb_faulty *faulty, const struct file *file, uint64_t offset, size_t len)
+static size_t room_for(const struct nadb_faulty *faulty, const struct nadb_faulty_file *file,
+    uint64_t offset, size_t len)
 {
     uint64_t end = offset + len;
     uint64_t used = nadb_faulty_used(faulty);
@@ -579,21 +474,6 @@ static size_t room_for(
     return fitting > offset ? (size_t)(fitting - offset) : 0;
 }
 
-static void write_pieces(
-    struct file *file, const struct iovec *pieces, size_t count, uint64_t offset, size_t len)
-{
-    if (len > 0) {
-        mark_dirty(file, offset, offset + len);
-    }
-    for (size_t i = 0; i < count && len > 0; i++) {
-        size_t part = pieces[i].iov_len < len ? pieces[i].iov_len : len;
-        blob_write(&file->now, offset, pieces[i].iov_base, part);
-        offset += part;
-        len -= part;
-    }
-    file->allocated = file->now.size > file->allocated ? file->now.size : file->allocated;
-}
-
 static ssize_t faulty_pwritev_file(const struct nadb_fs_io *io, int handle,
     const struct iovec *pieces, size_t count, uint64_t offset)
 {
@@ -601,7 +481,7 @@ static ssize_t faulty_pwritev_file(const struct nadb_fs_io *io, int handle,
     bool was_crashed = faulty->is_crashed;
     int error;
     enum verdict verdict = begin_call(faulty, NADB_FAULTY_WRITE, &error);
-    struct file *file = file_of(faulty, handle);
+    struct nadb_faulty_file *file = file_of(faulty, handle);
     size_t len = 0;
     for (size_t i = 0; i < count; i++) {
         len += pieces[i].iov_len;
@@ -613,7 +493,7 @@ static ssize_t faulty_pwritev_file(const struct nadb_fs_io *io, int handle,
     if (verdict == FAIL || verdict == CRASH) {
         uint64_t parts = verdict == CRASH ? fitting + 1 : fitting;
         size_t part = parts == 0 ? 0 : (size_t)nadb_rng_below(&faulty->rng, parts);
-        write_pieces(file, pieces, count, offset, part);
+        nadb_faulty_file_write(file, pieces, count, offset, part);
         return error;
     }
     if (fitting == 0 && len > 0) {
@@ -622,42 +502,8 @@ static ssize_t faulty_pwritev_file(const struct nadb_fs_io *io, int handle,
     if (is_shortened(faulty) && fitting > 1) {
         fitting = 1 + (size_t)nadb_rng_below(&faulty->rng, fitting - 1);
     }
-    write_pieces(file, pieces, count, offset, fitting);
+    nadb_faulty_file_write(file, pieces, count, offset, fitting);
     return (ssize_t)fitting;
-}
-
-static bool is_forgotten(const struct file *file, uint64_t page)
-{
-    return page < file->forgotten_count && file->forgotten[page] != 0;
-}
-
-static void sync_bytes(struct file *file)
-{
-    for (uint64_t at = file->dirty_from; at < file->dirty_to; at += PAGE_BYTES) {
-        if (at < file->now.len && !is_forgotten(file, at / PAGE_BYTES)) {
-            size_t len = file->now.len - (size_t)at;
-            blob_write(&file->disk, at, file->now.bytes + at, len < PAGE_BYTES ? len : PAGE_BYTES);
-        }
-    }
-    blob_resize(&file->disk, file->now.size);
-    for (uint64_t at = file->now.len; at < file->disk.len; at++) {
-        file->disk.bytes[at] = 0; /* a hole, whatever was there before */
-    }
-    file->dirty_from = file->dirty_to = 0;
-}
-
-static void forget_dirty(struct file *file)
-{
-    size_t pages = (size_t)(file->dirty_to / PAGE_BYTES);
-    if (pages > file->forgotten_count) {
-        file->forgotten = nadb_mem_realloc(file->forgotten, pages);
-        memset(file->forgotten + file->forgotten_count, 0, pages - file->forgotten_count);
-        file->forgotten_count = pages;
-    }
-    for (uint64_t at = file->dirty_from; at < file->dirty_to; at += PAGE_BYTES) {
-        file->forgotten[at / PAGE_BYTES] = 1;
-    }
-    file->dirty_from = file->dirty_to = 0;
 }
 
 static int faulty_sync_file(const struct nadb_fs_io *io, int handle)
@@ -666,26 +512,17 @@ static int faulty_sync_file(const struct nadb_fs_io *io, int handle)
     bool was_crashed = faulty->is_crashed;
     int error;
     enum verdict verdict = begin_call(faulty, NADB_FAULTY_SYNC, &error);
-    struct file *file = file_of(faulty, handle);
+    struct nadb_faulty_file *file = file_of(faulty, handle);
     if (verdict == FAIL) {
         if (!was_crashed && !faulty->is_crashed) {
-            forget_dirty(file);
+            nadb_faulty_file_forget(file);
         }
         return error;
     }
     if (!faulty->is_lying) {
-        sync_bytes(file);
+        nadb_faulty_file_sync(file);
     }
     return verdict == GO ? 0 : error;
-}
-
-static void resize_file(struct file *file, uint64_t size)
-{
-    if (size < file->now.size) {
-        mark_dirty(file, size, file->now.size);
-    }
-    blob_resize(&file->now, size);
-    file->allocated = size;
 }
 
 static int faulty_truncate_file(const struct nadb_fs_io *io, int handle, uint64_t size)
@@ -696,7 +533,7 @@ static int faulty_truncate_file(const struct nadb_fs_io *io, int handle, uint64_
     if (verdict == FAIL) {
         return error;
     }
-    resize_file(file_of(faulty, handle), size);
+    nadb_faulty_file_resize(file_of(faulty, handle), size);
     return verdict == GO ? 0 : error;
 }
 
@@ -709,14 +546,11 @@ static int faulty_allocate_file(
     if (verdict == FAIL) {
         return error;
     }
-    struct file *file = file_of(faulty, handle);
+    struct nadb_faulty_file *file = file_of(faulty, handle);
     if (room_for(faulty, file, offset, (size_t)len) < len) {
         return -ENOSPC;
     }
-    if (file->now.size < offset + len) {
-        blob_resize(&file->now, offset + len);
-    }
-    file->allocated = file->allocated < offset + len ? offset + len : file->allocated;
+    nadb_faulty_file_allocate(file, offset + len);
     return verdict == GO ? 0 : error;
 }
 
@@ -777,7 +611,7 @@ void nadb_faulty_free(struct nadb_faulty *faulty)
         return;
     }
     for (size_t i = 0; i < FILES_MAX; i++) {
-        wipe_file(&faulty->files[i]);
+        nadb_faulty_file_wipe(&faulty->files[i]);
     }
     nadb_mem_free(faulty);
 }
@@ -851,102 +685,15 @@ void nadb_faulty_kill(struct nadb_faulty *faulty)
     faulty->space = UINT64_MAX;
 }
 
-/* How much of what was not synced a loss of power leaves. */
-enum fate {
-    FATE_OLD,
-    FATE_NEW,
-    FATE_MIXED, /* each page, each change for itself */
-    FATES,
-};
-
-enum page_fate {
-    PAGE_OLD,
-    PAGE_NEW,
-    PAGE_TORN,
-    PAGE_ZEROS,
-    PAGE_GARBAGE,
-    PAGE_FATES,
-};
-
-static enum page_fate page_fate_of(struct nadb_faulty *faulty, enum fate fate)
-{
-    switch (fate) {
-    case FATE_OLD:
-        return PAGE_OLD;
-    case FATE_NEW:
-        return PAGE_NEW;
-    case FATE_MIXED:
-    case FATES:
-    default:
-        return (enum page_fate)nadb_rng_below(&faulty->rng, PAGE_FATES);
-    }
-}
-
-static uint8_t surviving_byte(struct nadb_faulty *faulty, enum page_fate fate, uint8_t old_byte,
-    uint8_t new_byte, bool is_before_tear)
-{
-    switch (fate) {
-    case PAGE_OLD:
-        return old_byte;
-    case PAGE_NEW:
-        return new_byte;
-    case PAGE_TORN:
-        return is_before_tear ? new_byte : old_byte;
-    case PAGE_ZEROS:
-        return 0;
-    case PAGE_GARBAGE:
-    case PAGE_FATES:
-    default:
-        return (uint8_t)nadb_rng_next(&faulty->rng);
-    }
-}
-
-static uint64_t surviving_size(struct nadb_faulty *faulty, const struct file *file, enum fate fate)
-{
-    uint64_t low = file->disk.size < file->now.size ? file->disk.size : file->now.size;
-    uint64_t high = file->disk.size < file->now.size ? file->now.size : file->disk.size;
-    if (fate == FATE_OLD) {
-        return file->disk.size;
-    }
-    if (fate == FATE_NEW) {
-        return file->now.size;
-    }
-    return low + nadb_rng_below(&faulty->rng, high - low + 1);
-}
-
-static void cut_file(struct nadb_faulty *faulty, struct file *file)
-{
-    enum fate fate = (enum fate)nadb_rng_below(&faulty->rng, FATES);
-    uint64_t size = surviving_size(faulty, file, fate);
-    size_t len = file->now.len > file->disk.len ? file->now.len : file->disk.len;
-    for (size_t at = 0; at < len; at += PAGE_BYTES) {
-        enum page_fate page = page_fate_of(faulty, fate);
-        size_t tear = (size_t)nadb_rng_below(&faulty->rng, PAGE_BYTES);
-        for (size_t i = at; i < len && i < at + PAGE_BYTES; i++) {
-            uint8_t old_byte = blob_at(&file->disk, i);
-            uint8_t new_byte = blob_at(&file->now, i);
-            if (old_byte != new_byte) {
-                uint8_t byte = surviving_byte(faulty, page, old_byte, new_byte, i - at < tear);
-                blob_write(&file->disk, i, &byte, 1);
-            }
-        }
-    }
-    blob_resize(&file->disk, size);
-    blob_copy(&file->now, &file->disk);
-    file->allocated = size;
-    file->dirty_from = file->dirty_to = 0;
-    file->forgotten_count = 0;
-}
-
 static void cut_names(struct nadb_faulty *faulty)
 {
-    enum fate fate = (enum fate)nadb_rng_below(&faulty->rng, FATES);
+    enum nadb_fate fate = nadb_fate_random(&faulty->rng);
     bool is_surviving = false;
     for (size_t i = 0; i < faulty->change_count; i++) {
         const struct change *change = &faulty->changes[i];
         if (!change->is_with_previous) {
-            is_surviving =
-                fate == FATE_NEW || (fate == FATE_MIXED && nadb_rng_below(&faulty->rng, 2) == 1);
+            is_surviving = fate == NADB_FATE_NEW ||
+                           (fate == NADB_FATE_MIXED && nadb_rng_below(&faulty->rng, 2) == 1);
         }
         if (is_surviving) {
             need_name(faulty, change->dir, change->text)->disk = change->file;
@@ -976,7 +723,7 @@ void nadb_faulty_power_cut(struct nadb_faulty *faulty)
     cut_names(faulty);
     for (size_t i = 0; i < FILES_MAX; i++) {
         if (faulty->files[i].is_used) {
-            cut_file(faulty, &faulty->files[i]);
+            nadb_faulty_file_cut(&faulty->files[i], &faulty->rng);
         }
     }
 }
@@ -990,7 +737,7 @@ bool nadb_faulty_exists(const struct nadb_faulty *faulty, const char *path)
 
 uint64_t nadb_faulty_size(const struct nadb_faulty *faulty, const char *path)
 {
-    const struct file *file = find_path(faulty, path);
+    const struct nadb_faulty_file *file = find_path(faulty, path);
     return file == NULL ? 0 : file->now.size;
 }
 
@@ -1026,25 +773,22 @@ const char *nadb_faulty_name_at(
 
 void nadb_faulty_flip(struct nadb_faulty *faulty, const char *path, uint64_t offset, uint8_t mask)
 {
-    struct file *file = find_path(faulty, path);
+    struct nadb_faulty_file *file = find_path(faulty, path);
     NADB_ASSERT(file != NULL && offset < file->now.size);
-    uint8_t byte = blob_at(&file->now, offset) ^ mask;
-    blob_write(&file->now, offset, &byte, 1);
-    blob_write(&file->disk, offset, &byte, 1);
+    nadb_faulty_file_flip(file, offset, mask);
 }
 
 void nadb_faulty_resize(struct nadb_faulty *faulty, const char *path, uint64_t size)
 {
-    struct file *file = find_path(faulty, path);
+    struct nadb_faulty_file *file = find_path(faulty, path);
     NADB_ASSERT(file != NULL);
-    resize_file(file, size);
-    blob_copy(&file->disk, &file->now);
-    file->dirty_from = file->dirty_to = 0;
+    nadb_faulty_file_resize(file, size);
+    nadb_faulty_file_settle(file);
 }
 
 void nadb_faulty_put(struct nadb_faulty *faulty, const char *path, const void *bytes, size_t len)
 {
-    struct file *file = find_path(faulty, path);
+    struct nadb_faulty_file *file = find_path(faulty, path);
     if (file == NULL) {
         size_t dir = find_dir(faulty, path, parent_len(path));
         NADB_ASSERT(dir != NOWHERE);
@@ -1052,18 +796,17 @@ void nadb_faulty_put(struct nadb_faulty *faulty, const char *path, const void *b
         name->now = name->disk = make_file(faulty);
         file = &faulty->files[name->now];
     }
-    resize_file(file, 0);
-    blob_write(&file->now, 0, bytes, len);
-    file->allocated = len;
-    blob_copy(&file->disk, &file->now);
-    file->dirty_from = file->dirty_to = 0;
+    struct iovec piece = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = len}; /* read only */
+    nadb_faulty_file_resize(file, 0);
+    nadb_faulty_file_write(file, &piece, 1, 0, len);
+    nadb_faulty_file_settle(file);
 }
 
 size_t nadb_faulty_get(
     const struct nadb_faulty *faulty, const char *path, uint64_t offset, void *out, size_t len)
 {
-    const struct file *file = find_path(faulty, path);
-    return file == NULL ? 0 : blob_read(&file->now, offset, out, len);
+    const struct nadb_faulty_file *file = find_path(faulty, path);
+    return file == NULL ? 0 : nadb_faulty_file_read(file, offset, out, len);
 }
 
 void nadb_faulty_remove(struct nadb_faulty *faulty, const char *path)

@@ -88,13 +88,13 @@ void nadb_faulty_kill(struct nadb_faulty *faulty);
  * were synced and not written since are never touched. */
 void nadb_faulty_power_cut(struct nadb_faulty *faulty);
 
-/* ---- looking at and damaging files; paths such as "/db/MANIFEST"; these never fail or count --- */
+/* ---- looking at and damaging files such as "/db/MANIFEST"; never fails, never counts ---- */
 
 bool nadb_faulty_exists(const struct nadb_faulty *faulty, const char *path);
 uint64_t nadb_faulty_size(const struct nadb_faulty *faulty, const char *path); /* 0 if missing */
 
-/* Name number `index` (in order of names) of the files of `dir` that end in `suffix`, or NULL; valid until
- * the next call of the table. */
+/* Name number `index`, in order of names, of the files of `dir` that end in `suffix`, or NULL;
+ * valid until the next call of the table. */
 const char *nadb_faulty_name_at(
     const struct nadb_faulty *faulty, const char *dir, const char *suffix, size_t index);
 

@@ -11,7 +11,8 @@
 #include "src/base/random.h"
 
 #define ENTRIES_MAX   400
-#define ARENA_BYTES   (2u << 20)
+#define ARENA_SMALL   (16u << 10)
+#define ARENA_VARIED  (2u << 20)
 #define WHY_BYTES     400
 #define WALL_BASE_MS  UINT64_C(1700000000000)
 #define BIG_VALUE_MAX (300u << 10)
@@ -23,7 +24,8 @@ struct nadb_log_model {
     struct nadb_batch batch;
     struct nadb_entry entries[ENTRIES_MAX];
     uint64_t locs[ENTRIES_MAX];
-    char *arena;
+    char *arena; /* what all entries of a batch together point into; beyond, they are empty */
+    size_t arena_cap;
     size_t arena_len;
     char why[WHY_BYTES];
 };
@@ -33,7 +35,8 @@ struct nadb_log_model *nadb_log_model_new(uint64_t seed, enum nadb_log_scale sca
     struct nadb_log_model *model = nadb_mem_zalloc(sizeof(*model));
     model->seed = seed;
     model->scale = scale;
-    model->arena = nadb_mem_alloc(ARENA_BYTES);
+    model->arena_cap = scale == NADB_LOG_SMALL ? ARENA_SMALL : ARENA_VARIED;
+    model->arena = nadb_mem_alloc(model->arena_cap);
     return model;
 }
 
@@ -53,7 +56,7 @@ static uint64_t below(struct nadb_log_model *model, uint64_t bound)
 static struct nadb_slice make_bytes(struct nadb_log_model *model, size_t len)
 {
     char *bytes = model->arena + model->arena_len;
-    if (len > ARENA_BYTES - model->arena_len) {
+    if (len > model->arena_cap - model->arena_len) {
         len = 0;
     }
     for (size_t i = 0; i < len; i++) {
@@ -69,7 +72,7 @@ static struct nadb_slice make_tags(struct nadb_log_model *model)
     size_t len = 0;
     for (uint64_t tags = below(model, 4); tags > 0; tags--) {
         size_t tag_len = (size_t)below(model, 20);
-        if (len + 2 + tag_len > ARENA_BYTES - model->arena_len) {
+        if (len + 2 + tag_len > model->arena_cap - model->arena_len) {
             break;
         }
         nadb_put_u16(bytes + len, (uint16_t)tag_len);

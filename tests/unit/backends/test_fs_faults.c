@@ -189,6 +189,31 @@ Test(fs_faults, a_full_disk_keeps_a_full_segment_in_use)
     tear_down(&rig);
 }
 
+Test(fs_faults, a_store_that_was_killed_on_a_full_disk_starts)
+{
+    struct rig rig;
+    set_up(&rig, 1u << 20);
+    write_many(&rig, 10, false);
+    rig.backend->ops->free(rig.backend);
+    nadb_faulty_kill(rig.faulty);
+    nadb_faulty_set_space(rig.faulty, nadb_faulty_used(rig.faulty));
+    reopen(&rig, 10);
+    tear_down(&rig);
+}
+
+Test(fs_faults, a_limit_on_the_size_of_files_leads_to_more_of_them)
+{
+    struct rig rig;
+    set_up(&rig, 1u << 20);
+    write_many(&rig, 10, true);
+    nadb_faulty_fail(rig.faulty, NADB_FAULTY_WRITE, 1, 1, EFBIG);
+    write_many(&rig, 10, true);
+    cr_assert_neq(nadb_faulty_name_at(rig.faulty, "/db", ".seg", 1), NULL);
+    lose_power(&rig);
+    reopen(&rig, 20);
+    tear_down(&rig);
+}
+
 /* ---- syncs that fail ---- */
 
 Test(fs_faults, a_batch_whose_sync_failed_once_is_moved_and_kept)

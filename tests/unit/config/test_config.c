@@ -214,7 +214,7 @@ Test(config, set_live_changes_several_options)
     cr_assert_str_eq(config.requirepass, "secret");
     cr_assert_eq(config.client_output_buffer_limit.classes[NADB_OUTPUT_PUBSUB].hard_bytes, 0);
     cr_assert_eq(
-        config.client_output_buffer_limit.classes[NADB_OUTPUT_NORMAL].hard_bytes, 256u << 20);
+        config.client_output_buffer_limit.classes[NADB_OUTPUT_NORMAL].hard_bytes, 1u << 30);
     nadb_config_fini(&config);
 }
 

@@ -34,6 +34,8 @@ static const struct command_case string_cases[] = {
     {"SET a b", "SET a c IFEQ x GET", "$1/b/"},
     {"", "SET a b NX XX", SYNTAX},
     {"", "SET a b NX IFEQ c", SYNTAX},
+    {"", "SET a b NX NX EX 10 EX 20", "+OK/"},
+    {"", "SET a b EX 10 PX 20", SYNTAX},
     {"", "SET a b EX 0", "-ERR invalid expire time in 'set' command/"},
     {"", "SET a b EX x", NOT_INTEGER},
     {"", "SET a b EX x FOO", SYNTAX},
@@ -78,6 +80,7 @@ static const struct command_case string_cases[] = {
     {"SET a b\nGETEX a PXAT 1", "EXISTS a", ":0/"},
     {"SET a b", "GETEX a PXAT 1", "$1/b/"},
     {"", "GETEX a EX 10", NIL},
+    {"", "GETEX a EX 0", NIL},
     {"SET a b", "GETEX a EX 0", "-ERR invalid expire time in 'getex' command/"},
     {"SET a b", "GETEX a EX 1 PERSIST", SYNTAX},
     {"MSET a 1 c 3", "MGET a b c a", "*4/$1/1/$-1/$1/3/$1/1/"},
@@ -477,8 +480,8 @@ static const struct command_case server_cases[] = {
     {"", "COMMAND HELP", "~[*]*/+COMMAND <subcommand> */+(no subcommand)/*"},
     {"", "COMMAND FOO", "-ERR unknown subcommand 'FOO'. Try COMMAND HELP./"},
     {"", "foo", "-ERR unknown command 'foo', with args beginning with: /"},
-    {"", "foo a \"b\\r\\nc\"",
-        "-ERR unknown command 'foo', with args beginning with: 'a' 'b  c' /"},
+    {"", "foo a \"b\\r\\nc\" \"\\x00\" d",
+        "-ERR unknown command 'foo', with args beginning with: 'a' 'b  c' ' ' 'd' /"},
 };
 
 static const struct {

@@ -39,6 +39,16 @@ Test(dispatch, subcommands_of_one_container_are_told_apart_in_a_group)
     cmd_fixture_fini(&fixture);
 }
 
+Test(dispatch, what_changes_the_keyspace_counts_for_the_rest_of_the_group)
+{
+    cmd_fixture_init(&fixture);
+    cr_assert_str_eq(cmd_fixture_run(&fixture,
+                         "SET a 0\nSELECT 1\nSET a 1\nNAMESPACE USE n\nGET a\nSELECT 1\nGET a\n"
+                         "RESET\nGET a\nSWAPDB 0 1\nGET a"),
+        "+OK/+OK/+OK/+OK/$-1/+OK/$1/1/+RESET/$1/0/+OK/$1/1/");
+    cmd_fixture_fini(&fixture);
+}
+
 Test(dispatch, an_empty_command_name_is_unknown)
 {
     cmd_fixture_init(&fixture);
@@ -469,12 +479,17 @@ static void init_always(struct nadb_log_disk *disk)
     cmd_fixture_load(&fixture);
 }
 
+/* Turns without commands until nothing is left to do. */
 static void finish_flushes(void)
 {
+    struct nadb_store *store = fixture.server.store;
+    bool has_more;
     do {
+        nadb_store_turn_begin(store);
         (void)nadb_inline_executor_run_all(&fixture.executor);
-    } while (nadb_store_step(fixture.server.store, 1000000) ||
-             nadb_inline_executor_pending(&fixture.executor) > 0);
+        nadb_store_turn_end(store);
+        has_more = nadb_store_step(store, 1000000);
+    } while (has_more || nadb_inline_executor_pending(&fixture.executor) > 0);
 }
 
 Test(dispatch, in_always_a_write_is_answered_once_it_is_durable)
