@@ -86,6 +86,11 @@ void nadb_resp_reader_fini(struct nadb_resp_reader *reader)
     nadb_resp_reader_init(reader);
 }
 
+size_t nadb_resp_reader_bytes(const struct nadb_resp_reader *reader)
+{
+    return reader->args_cap * sizeof(*reader->args);
+}
+
 void nadb_resp_reader_reset(struct nadb_resp_reader *reader)
 {
     reader->state = STATE_START;

@@ -70,6 +70,9 @@ struct nadb_resp_reader {
 void nadb_resp_reader_init(struct nadb_resp_reader *reader);
 void nadb_resp_reader_fini(struct nadb_resp_reader *reader);
 
+/* What it has allocated: grows with the arguments received of the partial command. */
+size_t nadb_resp_reader_bytes(const struct nadb_resp_reader *reader);
+
 /* Forgets the partial command. */
 void nadb_resp_reader_reset(struct nadb_resp_reader *reader);
 

@@ -201,7 +201,7 @@ enum nadb_cmd_status nadb_cmd_move(struct nadb_call *call)
 
 enum nadb_cmd_status nadb_cmd_dbsize(struct nadb_call *call)
 {
-    return nadb_reply_integer(call, (int64_t)nadb_keyspace_count(call->keyspace));
+    return nadb_reply_integer(call, (int64_t)nadb_store_count(call->store, call->keyspace));
 }
 
 /* Keys vanish at once and their memory in slices either way, so ASYNC and SYNC mean the same. */

@@ -41,7 +41,8 @@ static void account(struct nadb_conn *conn)
 {
     struct nadb_conns *conns = conn->conns;
     const struct nadb_client *client = &conn->client;
-    size_t bytes = conn->input.cap + client->out.buf.cap + client->queue_bytes;
+    size_t bytes = conn->input.cap + nadb_resp_reader_bytes(&conn->reader) + client->out.buf.cap +
+                   client->queue_bytes + client->holds_cap * sizeof(*client->holds);
     conns->bytes += bytes - conn->accounted_bytes; /* unsigned: also right downwards */
     conn->accounted_bytes = bytes;
     if (conn->input.len > conns->input_peak) {
@@ -491,6 +492,9 @@ static void read_input(struct nadb_conn *conn)
     if (!may_read(conn)) {
         watch(conn, conn->poll_events & ~UV_READABLE);
         return;
+    }
+    if (nadb_conns_is_over_budget(conns)) {
+        return; /* the end of this turn makes room, and the socket reports its bytes again */
     }
     bool is_common = conn->input.len == 0;
     size_t room = NADB_CONN_READ_BYTES;

@@ -66,7 +66,11 @@ void nadb_conns_run(struct nadb_conns *conns)
     struct nadb_conn *conn;
     while ((conn = NADB_LIST_FIRST(&now, struct nadb_conn, in_queue)) != NULL) {
         nadb_list_remove(&conn->in_queue);
-        nadb_conn_run(conn);
+        if (nadb_conns_is_over_budget(conns)) {
+            nadb_list_append(&conns->queue, &conn->in_queue);
+        } else {
+            nadb_conn_run(conn);
+        }
     }
 }
 
@@ -91,7 +95,7 @@ void nadb_conns_flush(struct nadb_conns *conns)
         nadb_list_remove(&conn->in_dirty);
         nadb_conn_flush(conn);
     }
-    while (conns->bytes > conns->bytes_max && (conn = find_largest(conns)) != NULL) {
+    while (nadb_conns_is_over_budget(conns) && (conn = find_largest(conns)) != NULL) {
         nadb_log(NADB_LOG_WARNING,
             "Client id=%llu addr=%s closed: buffers of all clients use %zu bytes, its own %zu",
             (unsigned long long)conn->client.id, conn->client.addr, conns->bytes,
@@ -99,6 +103,11 @@ void nadb_conns_flush(struct nadb_conns *conns)
         conns->server->counters.output_limit_disconnections++;
         nadb_conn_close(conn);
     }
+}
+
+bool nadb_conns_is_over_budget(const struct nadb_conns *conns)
+{
+    return conns->bytes > conns->bytes_max;
 }
 
 bool nadb_conns_have_work(const struct nadb_conns *conns)

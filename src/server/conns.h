@@ -8,7 +8,8 @@
  *
  * Memory: buffers and queued transactions of all clients count in `bytes`. Above half of
  * `bytes_max` connections are stopped earlier when they do not read their replies; above
- * `bytes_max` the one that uses most is closed until it fits.
+ * `bytes_max` nothing more is read or run in this turn, at whose end the one that uses most is closed
+ * until it fits.
  *
  * Thread: loop. */
 #ifndef NADB_SERVER_CONNS_H
@@ -68,6 +69,10 @@ void nadb_conns_fini(struct nadb_conns *conns);
 
 void nadb_conns_run(struct nadb_conns *conns);
 void nadb_conns_flush(struct nadb_conns *conns);
+
+/* Clients use more than bytes_max together: nothing more is read or run before the next flush. So
+ * the bound is passed by what one run of one connection allocates, not by all of a turn. */
+bool nadb_conns_is_over_budget(const struct nadb_conns *conns);
 
 /* True while connections have commands that only need another turn. */
 bool nadb_conns_have_work(const struct nadb_conns *conns);

@@ -20,6 +20,7 @@
 #include "src/base/mem.h"
 #include "src/store/store_internal.h"
 
+#define GATHER_TURNS  32u
 #define STALE_FIRST   64u
 #define LAND_CHUNK    512u
 #define LAND_PREFETCH 8u
@@ -124,13 +125,26 @@ static uint64_t age_us(const struct nadb_store *store, uint64_t since_us)
     return store->now_us > since_us ? store->now_us - since_us : 0;
 }
 
+/* In durability always a batch waits for those who were answered a moment ago: they are about to
+ * send their next command, and who misses a batch waits for a whole one. Otherwise clients fall
+ * into two groups that take turns, and each batch carries one half. It is cut when as many have
+ * changed something as before, when several turns on end brought nothing, and at the latest after
+ * half of the time that a batch takes. */
+static bool is_gathered(const struct nadb_store *store)
+{
+    return store->durability == NADB_DURABILITY_ALWAYS &&
+           (store->buf.count >= store->flight.gather_count ||
+               store->flight.quiet_turns >= GATHER_TURNS ||
+               age_us(store, store->flight.landed_us) >= store->stats.flush_last_duration_us / 2);
+}
+
 /* How long until a flush is due, were none in flight. */
 static uint64_t due_in_us(const struct nadb_store *store)
 {
     bool has_work = store->buf.count > 0;
     bool is_urgent = store->is_flush_wanted || store->phase == NADB_STORE_CLOSING ||
                      store->durability != store->durability_next ||
-                     (has_work && store->durability == NADB_DURABILITY_ALWAYS) ||
+                     (has_work && is_gathered(store)) ||
                      store->buf.bytes >= store->buffer_size_bytes;
     if (is_urgent) {
         return 0;
@@ -218,6 +232,10 @@ uint64_t nadb_flight__due_in_ms(const struct nadb_store *store)
     }
     if (flight->state == NADB_FLIGHT_LANDING) {
         return 0;
+    }
+    if (store->durability == NADB_DURABILITY_ALWAYS && store->buf.count > 0 &&
+        flight->state == NADB_FLIGHT_IDLE) {
+        return 0; /* gathering: turns go on without sleep */
     }
     uint64_t due_us = flight->state == NADB_FLIGHT_IDLE ? due_in_us(store) : UINT64_MAX;
     if (flight->state == NADB_FLIGHT_RETRY || store->state == NADB_STORAGE_FAILED) {
@@ -331,6 +349,9 @@ static void note_success(struct nadb_store *store)
     stats->flush_last_entries = flight->batch.count;
     stats->flush_last_bytes = flight->buf.bytes;
     stats->flush_last_err = NADB_OK;
+    flight->landed_us = store->now_us;
+    flight->quiet_turns = 0;
+    flight->gather_count = flight->batch.count + store->buf.count;
     stats->backend = flight->batch.stats;
     if (store->state != NADB_STORAGE_OK) {
         store->state = NADB_STORAGE_OK;

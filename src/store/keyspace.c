@@ -332,6 +332,7 @@ uint64_t nadb_store_clear(struct nadb_store *store, struct nadb_keyspace *keyspa
     struct nadb_space *space = keyspace->space;
     uint64_t count = space->index.count;
     if (count == 0) {
+        nadb_store__note_seen_all(store);
         return 0;
     }
     nadb_watch__touch_spaces(store, keyspace, NULL);

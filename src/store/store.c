@@ -96,11 +96,14 @@ void nadb_store_turn_begin(struct nadb_store *store)
 {
     store->now_ms = nadb_clock_wall_ms(store->clock);
     store->now_us = nadb_clock_mono_us(store->clock);
+    store->turn_version = store->version;
 }
 
 void nadb_store_turn_end(struct nadb_store *store)
 {
     NADB_ASSERT(!store->cmd_is_open);
+    bool is_quiet = store->version == store->turn_version;
+    store->flight.quiet_turns = is_quiet ? store->flight.quiet_turns + 1 : 0;
     if (store->phase == NADB_STORE_OPEN || store->phase == NADB_STORE_CLOSING) {
         nadb_flight__start_if_due(store);
     }
@@ -213,11 +216,10 @@ void nadb_store_prefetch_record(const struct nadb_keyspace *keyspace, uint64_t h
     nadb_index_prefetch_rec(&keyspace->space->index, hash);
 }
 
-static void note_seen_all(struct nadb_store *store)
+uint64_t nadb_store_count(struct nadb_store *store, const struct nadb_keyspace *keyspace)
 {
-    if (store->unsure > store->cmd_hold) {
-        store->cmd_hold = store->unsure;
-    }
+    nadb_store__note_seen_all(store);
+    return nadb_keyspace_count(keyspace);
 }
 
 static struct nadb_rec *look_up(
@@ -268,7 +270,7 @@ static void scan_record(void *ctx, struct nadb_rec *rec)
 uint64_t nadb_store_scan(struct nadb_store *store, struct nadb_keyspace *keyspace, uint64_t cursor,
     nadb_store_visit_fn *visit, void *ctx)
 {
-    note_seen_all(store);
+    nadb_store__note_seen_all(store);
     struct scan scan = {store, visit, ctx};
     return nadb_index_visit(
                &keyspace->space->index, cursor << 1, SCAN_RECORDS, scan_record, &scan) >>
@@ -277,7 +279,7 @@ uint64_t nadb_store_scan(struct nadb_store *store, struct nadb_keyspace *keyspac
 
 const struct nadb_rec *nadb_store_random(struct nadb_store *store, struct nadb_keyspace *keyspace)
 {
-    note_seen_all(store);
+    nadb_store__note_seen_all(store);
     for (unsigned i = 0; i < RANDOM_TRIES; i++) {
         uint64_t at = 0;
         nadb_random_bytes(&at, sizeof(at));

@@ -145,6 +145,9 @@ uint64_t nadb_keyspace_expires(const struct nadb_keyspace *keyspace); /* keys wi
 uint64_t nadb_keyspace_ttl_avg_ms(
     const struct nadb_store *store, const struct nadb_keyspace *keyspace);
 
+/* The count for a command whose reply shows it. */
+uint64_t nadb_store_count(struct nadb_store *store, const struct nadb_keyspace *keyspace);
+
 /* Keyspaces one after the other, NULL at the end: start with NULL. Namespaces without keys and
  * without clients are not listed. */
 struct nadb_keyspace *nadb_store_keyspace_next(

@@ -163,6 +163,9 @@ struct nadb_flight {
     uint64_t mark_ms; /* the mark that the batch carries; 0: none */
     uint64_t retry_us;
     uint64_t started_us, started_ms;
+    uint64_t landed_us;
+    size_t gather_count;  /* entries of the last flight and of those that waited for its end */
+    uint64_t quiet_turns; /* turns on end without a change */
     /* written by the worker */
     enum nadb_err err;
     struct nadb_error error;
@@ -287,6 +290,7 @@ struct nadb_store {
 
     /* the turn */
     uint64_t now_ms, now_us;
+    uint64_t turn_version; /* at its begin */
 
     /* the command under way */
     bool cmd_is_open, cmd_wrote;
@@ -359,6 +363,14 @@ static inline void nadb_store__note_seen(struct nadb_store *store, uint64_t hash
     version = store->unsure_all > version ? store->unsure_all : version;
     if (version > store->cmd_hold) {
         store->cmd_hold = version;
+    }
+}
+
+/* The same for a command that sees many keys at once. */
+static inline void nadb_store__note_seen_all(struct nadb_store *store)
+{
+    if (store->unsure > store->cmd_hold) {
+        store->cmd_hold = store->unsure;
     }
 }
 

@@ -52,14 +52,21 @@ void nadb_undo__forget(struct nadb_store *store, uint64_t version)
     }
 }
 
+/* Does the backend have the record, or will it, whatever is taken back? If it has expired it has
+ * been reported as gone, and stays so. */
+static bool is_backends(const struct nadb_store *store, const struct nadb_rec *rec)
+{
+    bool is_kept = store->flight.durability != NADB_DURABILITY_ALWAYS;
+    return !(rec->flags & NADB_REC_IS_DIRTY) || (is_kept && nadb_store__is_frozen(store, rec));
+}
+
 static void undo_record(struct nadb_store *store, const struct nadb_undo *undo)
 {
     struct nadb_index *index = &undo->space->index;
     const struct nadb_rec *any = undo->rec != NULL ? undo->rec : undo->old;
     uint64_t hash = nadb_hash(store->hash_key, nadb_rec_key(any));
-    /* What the backend has of an expired key stays expired; it has been reported as gone. */
-    if (undo->is_expiry && !(undo->old->flags & NADB_REC_IS_DIRTY)) {
-        nadb_rec_free(undo->old);
+    if (undo->is_expiry && is_backends(store, undo->old)) {
+        nadb_flight__dispose(store, undo->old);
         return;
     }
     nadb_watch__touch(store, undo->space->owner, hash);

@@ -67,9 +67,9 @@ void nadb_store_unwatch(struct nadb_store *store, struct nadb_watcher *watcher)
 
 bool nadb_store_watch_is_dirty(struct nadb_store *store, struct nadb_watcher *watcher)
 {
-    for (struct nadb_watch *watch = watcher->watches; watch != NULL && !watcher->is_dirty;
-         watch = watch->watcher_next) {
-        /* Looking at a key that is due removes it, and that touches it. */
+    for (struct nadb_watch *watch = watcher->watches; watch != NULL; watch = watch->watcher_next) {
+        /* Looking at a key that is due removes it, and that touches it. Also for a watcher that is
+         * dirty already: that it is may be told only when what touched it is durable. */
         struct nadb_key key = {nadb_slice_of(watch->key, watch->key_len), watch->hash};
         (void)nadb_store_peek(store, watch->keyspace, &key);
     }

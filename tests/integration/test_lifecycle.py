@@ -10,7 +10,7 @@ import tempfile
 import unittest
 
 import harness
-from resp import encode
+from resp import ReplyError, encode
 
 KEYS = 2000
 
@@ -145,6 +145,31 @@ class Restart(unittest.TestCase):
                 for idx in range(10000):
                     expected = value + str(idx).encode() if idx % 2 else None
                     self.assertEqual(conn.read(), expected, idx)
+
+    def test_a_limit_on_the_size_of_files_loses_nothing(self):
+        # The kernel would end a process that ignores neither the limit nor its signal.
+        value = os.urandom(100000)
+        with harness.temporary_folder() as folder:
+            limited = harness.Server(options={"durability": "always"}, folder=folder,
+                                     prefix=["prlimit", "--fsize=2097152"])
+            answered = 0
+            with limited as server, server.connect() as conn:
+                for idx in range(100):
+                    answered += conn.call("SET", f"k{idx}", value) == "OK"
+                self.assertEqual(conn.call("DBSIZE"), answered)
+                server.kill()
+            with harness.Server(folder=folder) as server:
+                self.assertEqual(server.call("DBSIZE"), answered)
+
+    @harness.measures_memory
+    def test_memory_that_runs_out_costs_the_big_value_only(self):
+        limited = harness.Server(prefix=["prlimit", "--as=800000000"])
+        with limited as server, server.connect() as conn:
+            self.assertEqual(conn.call("SET", "small", "v"), "OK")
+            with contextlib.suppress(OSError):
+                self.assertIsInstance(conn.call("SET", "big", b"x" * 450000000), ReplyError)
+            self.assertEqual(server.call("GET", "small"), b"v")
+            self.assertIsNone(server.call("GET", "big"))
 
     def test_what_expired_while_the_server_was_down_is_gone(self):
         with harness.temporary_folder() as folder:

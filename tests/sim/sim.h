@@ -35,6 +35,15 @@ struct sim_watcher {
     bool must_be_dirty, may_be_dirty;
 };
 
+/* What a run has seen. */
+struct sim_counts {
+    uint64_t changes;
+    uint64_t crashes, power_cuts; /* the former include the latter */
+    uint64_t failed_opens;
+    uint64_t failed_flushes, unknown;
+    uint64_t refusals;
+};
+
 struct sim {
     uint64_t seed, steps;
     bool is_verbose;
@@ -46,20 +55,15 @@ struct sim {
     struct sim_model model;
     struct sim_touch touches[SIM_KEYSPACES][SIM_KEYS];
     struct sim_watcher watchers[SIM_WATCHERS];
-    bool is_dead;    /* the process is: nothing that the store tells is heard */
-    bool may_tell;   /* the call under way may bring events */
-    bool has_faults; /* some are armed */
-    bool had_faults; /* since the store was opened */
-    bool has_dropped_pages; /* a sync may have failed since the machine started */
+    bool is_dead;                     /* the process is: nothing that the store tells is heard */
+    bool may_tell;                    /* the call under way may bring events */
+    bool has_faults;                  /* some are armed */
+    bool had_faults, had_sync_faults; /* since the store was opened */
     bool is_opened, is_closed, is_closing;
     enum nadb_err opened_err, closed_err;
     struct nadb_error opened_error;
     uint64_t opened_version;
-    uint64_t undone_count;
-    struct {
-        uint64_t commands, changes, crashes, power_cuts, opens, failed_opens, undone, ghosts, closes,
-            waits, refusals;
-    } counts;
+    struct sim_counts counts;
 };
 
 /* Says what is wrong with which seed, and aborts. */

@@ -11,8 +11,7 @@
 struct nadb_keyspace *sim_keyspace(struct sim *sim, unsigned keyspace)
 {
     struct nadb_slice name = keyspace % SIM_NAMES == 0 ? NADB_SLICE("") : NADB_SLICE("space");
-    struct nadb_keyspace *found =
-        nadb_store_keyspace(sim->store, keyspace / SIM_NAMES, name, true);
+    struct nadb_keyspace *found = nadb_store_keyspace(sim->store, keyspace / SIM_NAMES, name, true);
     SIM_CHECK(sim, found != NULL, "keyspace %u cannot be made", keyspace);
     return found;
 }
@@ -33,14 +32,16 @@ struct nadb_key sim_key(struct sim *sim, unsigned key)
 const char *sim_differs(const struct sim_cell *cell, const struct nadb_rec *rec)
 {
     if (rec == NULL || cell->uid == 0) {
-        return rec != NULL ? "a key that must not be there" : cell->uid != 0 ? "a key is lost" : NULL;
+        return rec != NULL      ? "a key that must not be there"
+               : cell->uid != 0 ? "a key is lost"
+                                : NULL;
     }
     struct nadb_slice value = nadb_rec_value(rec);
-    return value.len != cell->len                                       ? "length of the value"
-           : !sim_value_is(cell->value, cell->len, value)               ? "bytes of the value"
-           : nadb_rec_expire_ms(rec) != cell->expire_ms                 ? "deadline"
+    return value.len != cell->len                                     ? "length of the value"
+           : !sim_value_is(cell->value, cell->len, value)             ? "bytes of the value"
+           : nadb_rec_expire_ms(rec) != cell->expire_ms               ? "deadline"
            : !nadb_slice_eq(nadb_rec_tags(rec), sim_tags(cell->tags)) ? "tags"
-                                                                        : NULL;
+                                                                      : NULL;
 }
 
 static struct sim_cell *cell_at(struct sim *sim, unsigned keyspace, unsigned key)
@@ -85,8 +86,8 @@ static void touch_watchers(struct sim *sim, unsigned keyspace, unsigned key, boo
 
 static void note_touch(struct sim *sim, unsigned keyspace, unsigned key)
 {
-    sim->touches[keyspace][key] = (struct sim_touch){
-        sim->store->version, sim->store->durability == NADB_DURABILITY_ALWAYS};
+    sim->touches[keyspace][key] =
+        (struct sim_touch){sim->store->version, sim->store->durability == NADB_DURABILITY_ALWAYS};
 }
 
 static void note_change(struct sim *sim, unsigned keyspace, unsigned key)
@@ -159,6 +160,17 @@ static void do_put(struct sim *sim, unsigned keyspace, unsigned key)
     note_change(sim, keyspace, key);
 }
 
+/* The command shows what was done to the key; the reply must wait until that is durable. */
+static void check_hold(const struct sim *sim, unsigned keyspace, unsigned key)
+{
+    struct sim_touch touch = sim->touches[keyspace][key];
+    SIM_CHECK(sim,
+        !touch.is_always || touch.version <= sim->store->durable ||
+            sim->store->cmd_hold >= touch.version,
+        "read of %u/%u is not held for version %llu", keyspace, key,
+        (unsigned long long)touch.version);
+}
+
 static void do_delete(struct sim *sim, unsigned keyspace, unsigned key)
 {
     struct sim_cell *cell = resolve(sim, keyspace, key);
@@ -166,7 +178,9 @@ static void do_delete(struct sim *sim, unsigned keyspace, unsigned key)
     bool was_there = nadb_store_delete(sim->store, sim_keyspace(sim, keyspace), &name);
     sim_trace(sim, "delete %u/%u: %d", keyspace, key, was_there);
     SIM_CHECK(sim, was_there == (cell->uid != 0), "delete of %u/%u", keyspace, key);
-    if (was_there) {
+    if (!was_there) {
+        check_hold(sim, keyspace, key);
+    } else {
         *cell = (struct sim_cell){0};
         note_change(sim, keyspace, key);
     }
@@ -199,8 +213,7 @@ static void do_expire(struct sim *sim, unsigned keyspace, unsigned key)
     struct sim_cell *cell = resolve(sim, keyspace, key);
     struct nadb_key name = sim_key(sim, key);
     uint64_t expire_ms = some_deadline(sim);
-    bool was_there =
-        nadb_store_expire(sim->store, sim_keyspace(sim, keyspace), &name, expire_ms);
+    bool was_there = nadb_store_expire(sim->store, sim_keyspace(sim, keyspace), &name, expire_ms);
     sim_trace(sim, "deadline %u/%u: %llu", keyspace, key, (unsigned long long)expire_ms);
     SIM_CHECK(sim, was_there == (cell->uid != 0), "deadline of %u/%u", keyspace, key);
     if (!was_there) {
@@ -228,12 +241,7 @@ static void do_read(struct sim *sim, unsigned keyspace, unsigned key)
     const struct nadb_rec *rec = nadb_store_read(sim->store, space, &name);
     const char *reason = sim_differs(cell, rec);
     SIM_CHECK(sim, reason == NULL, "read of %u/%u: %s", keyspace, key, reason);
-    struct sim_touch touch = sim->touches[keyspace][key];
-    SIM_CHECK(sim,
-        !touch.is_always || touch.version <= sim->store->durable ||
-            sim->store->cmd_hold >= touch.version,
-        "read of %u/%u is not held for version %llu", keyspace, key,
-        (unsigned long long)touch.version);
+    check_hold(sim, keyspace, key);
 }
 
 static void do_copy(struct sim *sim, unsigned keyspace, unsigned key)
@@ -248,8 +256,8 @@ static void do_copy(struct sim *sim, unsigned keyspace, unsigned key)
     }
     (void)resolve(sim, to_keyspace, to_key);
     bool is_move = sim_chance(sim, 50);
-    sim_trace(sim, "%s %u/%u to %u/%u", is_move ? "move" : "copy", keyspace, key, to_keyspace,
-        to_key);
+    sim_trace(
+        sim, "%s %u/%u to %u/%u", is_move ? "move" : "copy", keyspace, key, to_keyspace, to_key);
     struct nadb_key from_name = sim_key(sim, key);
     struct nadb_key to_name = sim_key(sim, to_key);
     enum nadb_err err = nadb_store_copy(sim->store, sim_keyspace(sim, keyspace), &from_name,
@@ -297,7 +305,8 @@ static void do_clear(struct sim *sim, unsigned keyspace)
     for (unsigned key = 0; key < SIM_KEYS; key++) {
         struct sim_cell *cell = cell_at(sim, keyspace, key);
         if (cell->uid != 0) {
-            SIM_CHECK(sim, sim_model_may_be_gone(&sim->model, cell), "%u/%u is lost", keyspace, key);
+            SIM_CHECK(
+                sim, sim_model_may_be_gone(&sim->model, cell), "%u/%u is lost", keyspace, key);
             sim_model_report_gone(&sim->model, cell);
         }
     }
@@ -363,6 +372,7 @@ static void do_scan(struct sim *sim, unsigned keyspace)
     } while (cursor != 0);
     for (unsigned key = 0; key < SIM_KEYS; key++) {
         const struct sim_cell *cell = cell_at(sim, keyspace, key);
+        check_hold(sim, keyspace, key);
         if (cell->expire_ms != 0 && cell->expire_ms <= nadb_store_now_ms(sim->store)) {
             SIM_CHECK(sim, scan.seen[key] == 0, "scan of %u: key %u is due", keyspace, key);
             continue; /* not listed, which is not to say that it was noticed */
@@ -419,6 +429,9 @@ static void do_watch(struct sim *sim, unsigned keyspace, unsigned key)
         return;
     }
     bool is_dirty = nadb_store_watch_is_dirty(sim->store, &watcher->watcher);
+    for (size_t i = 0; i < watcher->count; i++) {
+        check_hold(sim, watcher->watched[i].keyspace, watcher->watched[i].key);
+    }
     SIM_CHECK(sim, is_dirty || !watcher->must_be_dirty, "a watched key changed unnoticed");
     SIM_CHECK(sim, !is_dirty || watcher->may_be_dirty, "no watched key changed");
     nadb_store_unwatch(sim->store, &watcher->watcher);
@@ -475,7 +488,6 @@ static bool is_admitted(struct sim *sim)
     case NADB_ADMIT:
         return true;
     case NADB_ADMIT_WAIT:
-        sim->counts.waits++;
         SIM_CHECK(sim, nadb_inline_executor_pending(&sim->exec) > 0 || sim->store->buf.count > 0,
             "waiting for nothing");
         return false;
@@ -494,7 +506,6 @@ static void run_command(struct sim *sim)
     uint64_t changes = sim->counts.changes;
     bool is_writing = sim_chance(sim, 65) && is_admitted(sim);
     bool is_flush = !is_writing && sim_chance(sim, 8);
-    sim->counts.commands++;
     nadb_store_command_begin(store);
     for (uint64_t i = sim_chance(sim, 20) ? sim_below(sim, 6) + 1 : 1; i > 0; i--) {
         if (is_writing && sim_chance(sim, 80)) {

@@ -16,7 +16,7 @@
 #include "tests/sim/sim.h"
 
 #define JOBS_MAX        16u
-#define RUN_SECONDS_MAX 10u
+#define RUN_SECONDS_MAX 60u
 
 struct options {
     uint64_t first, last;
@@ -62,29 +62,45 @@ static bool parse_options(int argc, char **argv, struct options *options)
     return is_good;
 }
 
+static void add_counts(struct sim_counts *total, const struct sim_counts *counts)
+{
+    total->changes += counts->changes;
+    total->crashes += counts->crashes;
+    total->failed_opens += counts->failed_opens;
+    total->failed_flushes += counts->failed_flushes;
+    total->unknown += counts->unknown;
+    total->refusals += counts->refusals;
+}
+
+static void print_counts(const struct sim_counts *counts)
+{
+    (void)printf("%llu changes, %llu crashes, %llu failed openings, %llu failed flushes (%llu of "
+                 "unknown outcome), %llu refused writes\n",
+        (unsigned long long)counts->changes, (unsigned long long)counts->crashes,
+        (unsigned long long)counts->failed_opens, (unsigned long long)counts->failed_flushes,
+        (unsigned long long)counts->unknown, (unsigned long long)counts->refusals);
+    (void)fflush(stdout);
+}
+
 /* Every `jobs`-th seed; *at tells the parent which one is under way. */
 static void run_share(const struct options *options, uint64_t job, volatile uint64_t *at)
 {
     struct sim *sim = nadb_mem_zalloc(sizeof(*sim));
-    uint64_t changes = 0, crashes = 0, undone = 0;
+    struct sim_counts total = {0};
     for (uint64_t seed = options->first + job; seed <= options->last; seed += options->jobs) {
         *at = seed;
         (void)alarm(RUN_SECONDS_MAX); /* a run that hangs has failed */
         sim_run(sim, seed, options->is_verbose);
-        changes += sim->counts.changes;
-        crashes += sim->counts.crashes;
-        undone += sim->counts.undone;
+        add_counts(&total, &sim->counts);
     }
     nadb_mem_free(sim);
-    (void)printf("changes %llu, crashes %llu, failed flushes %llu\n", (unsigned long long)changes,
-        (unsigned long long)crashes, (unsigned long long)undone);
-    (void)fflush(stdout);
+    print_counts(&total);
 }
 
 static int run_all(const struct options *options, const char *program)
 {
-    uint64_t *at = mmap(NULL, JOBS_MAX * sizeof(*at), PROT_READ | PROT_WRITE,
-        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    uint64_t *at = mmap(
+        NULL, JOBS_MAX * sizeof(*at), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pid_t pids[JOBS_MAX];
     if (at == MAP_FAILED) {
         perror("mmap");

@@ -86,8 +86,7 @@ void sim_model_roll_back(
     size_t at = sim_model_reached(model, version);
     if (ghost_version != 0 && sim_model_reached(model, ghost_version) > at) {
         NADB_ASSERT(model->ghost_count < SIM_GHOSTS_MAX);
-        model->ghosts[model->ghost_count] =
-            model->history[sim_model_reached(model, ghost_version)];
+        model->ghosts[model->ghost_count] = model->history[sim_model_reached(model, ghost_version)];
         model->ghosts[model->ghost_count++].flushes = flushes;
     }
     model->history_count = at + 1;
@@ -119,8 +118,7 @@ void sim_model_begin_restart(struct sim_model *model)
     model->ghost_count = 0;
 }
 
-void sim_model_add_start(
-    struct sim_model *model, const struct sim_state *state, uint64_t version)
+void sim_model_add_start(struct sim_model *model, const struct sim_state *state, uint64_t version)
 {
     model->now = *state;
     model->start_count++;

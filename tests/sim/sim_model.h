@@ -88,8 +88,7 @@ size_t sim_model_floor(const struct sim_model *model, uint64_t version);
 /* History begins anew, with one or several states that may be the true one; the last is `now`.
  * What `history` and `ghosts` were is the caller's, who has a copy of the struct. */
 void sim_model_begin_restart(struct sim_model *model);
-void sim_model_add_start(
-    struct sim_model *model, const struct sim_state *state, uint64_t version);
+void sim_model_add_start(struct sim_model *model, const struct sim_state *state, uint64_t version);
 
 /* The bytes of a value, and whether `bytes` are they. */
 void sim_value_fill(uint32_t value, char *out, size_t len);

@@ -97,10 +97,11 @@ static void on_undone(void *ctx, const struct nadb_error *error)
     }
     check_may_tell(sim);
     SIM_CHECK(sim, sim->had_faults, "a flush failed without a reason: %s", error->text);
-    sim->counts.undone++;
+    sim->counts.failed_flushes++;
     const struct nadb_flight *flight = &store->flight;
     bool is_kept = flight->state == NADB_FLIGHT_RETRY;
     bool is_unknown = flight->err == NADB_ESYNC;
+    sim->counts.unknown += is_unknown;
     sim_trace(sim, "flush failed: %s%s", error->text, is_kept ? ", kept" : "");
     if (store->durability != NADB_DURABILITY_ALWAYS) {
         SIM_CHECK(sim, is_kept, "in interval a batch was dropped");
@@ -109,7 +110,6 @@ static void on_undone(void *ctx, const struct nadb_error *error)
     uint64_t version = is_kept ? flight->batch.last_version : store->written;
     uint64_t ghost = !is_kept && is_unknown ? flight->batch.last_version : 0;
     SIM_CHECK(sim, version >= store->durable, "what was durable is taken back");
-    sim->counts.ghosts += ghost != 0;
     sim_trace(sim, "taken back to version %llu", (unsigned long long)version);
     sim_model_roll_back(&sim->model, version, ghost, store->stats.flushes);
     memset(sim->touches, 0, sizeof(sim->touches));
@@ -179,7 +179,7 @@ static void arm_fault(struct sim *sim)
         (unsigned long long)nth, (unsigned long long)times, error);
     nadb_faulty_fail(sim->faulty, kind, nth, times, error);
     if (kind == NADB_FAULTY_SYNC || kind == NADB_FAULTY_ANY) {
-        sim->has_dropped_pages = true;
+        sim->had_sync_faults = true;
     }
 }
 
@@ -222,7 +222,6 @@ static void end_machine(struct sim *sim, bool is_power_cut)
     sim_trace(sim, is_power_cut ? "power cut" : "kill");
     if (is_power_cut) {
         nadb_faulty_power_cut(sim->faulty);
-        sim->has_dropped_pages = false;
         sim->counts.power_cuts++;
     } else {
         nadb_faulty_kill(sim->faulty);
@@ -248,7 +247,6 @@ static bool run_half(struct sim *sim, size_t idx)
 static bool try_open(struct sim *sim)
 {
     make_store(sim);
-    sim->counts.opens++;
     nadb_store_open(sim->store);
     for (size_t round = 0; !sim->is_opened; round++) {
         SIM_CHECK(sim, round < OPEN_ROUNDS_MAX, "opening never ends");
@@ -272,7 +270,7 @@ static bool try_open(struct sim *sim)
     sim_trace(sim, "opening failed: %s", is_crashed ? "crash" : sim->opened_error.text);
     sim->counts.failed_opens++;
     die(sim);
-    end_machine(sim, sim->has_dropped_pages || sim_chance(sim, 50));
+    end_machine(sim, sim_chance(sim, 50));
     return false;
 }
 
@@ -340,7 +338,8 @@ static void check_reopened(struct sim *sim, size_t floor)
     for (size_t at = floor; at < before.history_count; at++) {
         const char *difference = compare_with(sim, &before.history[at].state);
         if (difference == NULL) {
-            sim_trace(sim, "back with state %zu of %zu .. %zu", at, floor, before.history_count - 1);
+            sim_trace(
+                sim, "back with state %zu of %zu .. %zu", at, floor, before.history_count - 1);
             sim_model_add_start(model, &before.history[at].state, sim->opened_version);
         }
         reason = difference == NULL ? reason : difference;
@@ -373,6 +372,7 @@ static void reopen(struct sim *sim, size_t floor, size_t floor_power)
     SIM_CHECK(sim, is_open, "still not open");
     /* A fault during the opening may show later: in a file that could not be removed. */
     sim->had_faults = sim->has_faults;
+    sim->had_sync_faults = false;
     stop_faults(sim);
     check_reopened(sim, sim->counts.power_cuts > power_cuts ? floor_power : floor);
 }
@@ -392,7 +392,7 @@ static void drop_ghosts(struct sim *sim)
 
 static void crash(struct sim *sim)
 {
-    bool is_power_cut = sim->has_dropped_pages || sim_chance(sim, 50);
+    bool is_power_cut = sim_chance(sim, 50);
     bool is_exact = is_power_cut || sim->had_faults;
     uint64_t version = is_exact ? sim->store->durable : sim->store->written;
     version = version > sim->store->durable ? version : sim->store->durable;
@@ -432,14 +432,15 @@ static void be_quiet(struct sim *sim)
     if (sim->is_closing) {
         return;
     }
-    if (sim->store->state != NADB_STORAGE_OK && sim->has_dropped_pages) {
+    if (sim->store->state != NADB_STORAGE_OK && sim->had_sync_faults) {
         crash(sim);
         run_everything(sim);
     }
     SIM_CHECK(sim, sim->store->state == NADB_STORAGE_OK, "the disk works and the store does not");
     SIM_CHECK(sim, sim->store->durable == sim->store->version, "not durable after all that time");
     struct nadb_error error;
-    SIM_CHECK(sim, nadb_store_admit(sim->store, true, &error) == NADB_ADMIT, "no write is admitted");
+    SIM_CHECK(
+        sim, nadb_store_admit(sim->store, true, &error) == NADB_ADMIT, "no write is admitted");
     sim_compare(sim);
 }
 
@@ -449,7 +450,6 @@ static void start_close(struct sim *sim)
 {
     bool is_discarding = sim_chance(sim, 20);
     sim_trace(sim, is_discarding ? "close, the buffer is dropped" : "close");
-    sim->counts.closes++;
     sim->is_closing = true;
     nadb_store_turn_begin(sim->store);
     sim->may_tell = true;
@@ -475,7 +475,7 @@ static void after_close(struct sim *sim)
     drop_ghosts(sim);
     die(sim);
     /* After a clean end nothing may depend on what the machine does. */
-    end_machine(sim, sim->has_dropped_pages || sim_chance(sim, 50));
+    end_machine(sim, sim_chance(sim, 50));
     reopen(sim, floor, floor);
 }
 

@@ -1,5 +1,7 @@
 /* This file tests how changes reach the backend, what replies wait for, and what happens when the
  * backend fails. */
+#include <stdio.h>
+
 #include "tests/support/test.h"
 #include "tests/unit/store/store_support.h"
 
@@ -171,6 +173,27 @@ Test(flush, in_always_a_read_of_what_is_not_durable_is_held_too_and_other_reads_
     bench_free(bench);
 }
 
+Test(flush, in_always_counts_and_aborted_transactions_wait_for_what_they_show)
+{
+    struct bench *bench = bench_new(ALWAYS);
+    struct nadb_watcher watcher = {0};
+    struct nadb_key key = bench_key(bench, "a");
+    nadb_store_watch(bench->store, &watcher, bench->db, &key);
+    uint64_t hold = bench_put(bench, "a", "1");
+    nadb_store_command_begin(bench->store);
+    cr_assert_eq(nadb_store_count(bench->store, bench->db), 1);
+    cr_assert_eq(nadb_store_command_end(bench->store), hold);
+    nadb_store_command_begin(bench->store);
+    cr_assert(nadb_store_watch_is_dirty(bench->store, &watcher));
+    cr_assert_eq(nadb_store_command_end(bench->store), hold);
+    nadb_store_unwatch(bench->store, &watcher);
+    hold = bench_clear(bench);
+    cr_assert_eq(bench_clear(bench), hold, "it was empty already");
+    bench_settle(bench);
+    cr_assert_eq(bench_clear(bench), 0);
+    bench_free(bench);
+}
+
 Test(flush, in_interval_and_buffered_only_flush_is_held)
 {
     const enum nadb_durability modes[] = {INTERVAL, BUFFERED};
@@ -205,6 +228,67 @@ Test(flush, a_flush_during_a_flight_waits_for_the_next_one)
     bench_restart(bench, BUFFERED);
     cr_assert(bench_has(bench, "a", "1"));
     bench_free(bench);
+}
+
+#define MANY 1500
+
+static const char *many_key(int number, char text[16])
+{
+    (void)snprintf(text, 16, "k%d", number);
+    return text;
+}
+
+/* With no time for it a step lands a portion only. */
+static void land_portion(struct bench *bench)
+{
+    nadb_store_turn_begin(bench->store);
+    cr_assert(nadb_store_step(bench->store, 0), "the whole batch has landed at once");
+    bench_check(bench);
+}
+
+/* A large batch is written, and of each portion of it that lands some keys change before and some
+ * after that. */
+static void check_portions(enum nadb_durability durability)
+{
+    struct bench *bench = bench_new(durability);
+    char text[16];
+    nadb_store_turn_begin(bench->store);
+    for (int i = 0; i < MANY; i++) {
+        struct nadb_key key = bench_key(bench, many_key(i, text));
+        struct nadb_put put = {.value = NADB_SLICE("old")};
+        nadb_store_command_begin(bench->store);
+        cr_assert_eq(nadb_store_put(bench->store, bench->db, &key, &put), NADB_OK);
+        (void)nadb_store_command_end(bench->store);
+    }
+    nadb_store_flush_start(bench->store);
+    nadb_store_turn_end(bench->store);
+    bench_finish_job(bench);
+    for (int round = 0; round < 2; round++) {
+        for (int i = round; i < MANY; i += 10) {
+            (void)bench_put(bench, many_key(i, text), "new");
+            (void)bench_del(bench, many_key(i + 2, text));
+            (void)bench_append(bench, many_key(i + 4, text), "er");
+            (void)bench_put_ttl(bench, many_key(i + 6, text), "expires", 10000);
+        }
+        land_portion(bench);
+    }
+    bench_settle(bench);
+    nadb_fake_clock_advance_ms(&bench->clock, 10000);
+    (void)bench_flush(bench);
+    bench_settle(bench);
+    bench_restart(bench, durability);
+    for (int i = 0; i < MANY; i++) {
+        const char *now[] = {"new", "new", NULL, NULL, "older", "older", NULL, NULL, "old", "old"};
+        cr_assert(bench_has(bench, many_key(i, text), now[i % 10]), "key %d", i);
+    }
+    bench_free(bench);
+}
+
+Test(flush, a_large_batch_lands_in_portions_and_its_keys_may_change_meanwhile)
+{
+    check_portions(INTERVAL);
+    check_portions(BUFFERED);
+    check_portions(ALWAYS);
 }
 
 /* ---- failures ---- */
