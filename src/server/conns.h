@@ -6,7 +6,7 @@
  *     nadb_conns_run           those that had more than a turn's share, in the order they came
  *     nadb_conns_flush         one write for each connection that has something to send
  *
- * Memory: buffers and queued transactions of all clients count in `bytes`. Above half of
+ * Memory: buffers, queued transactions and watched keys of all clients count in `bytes`. Above half of
  * `bytes_max` connections are stopped earlier when they do not read their replies; above
  * `bytes_max` nothing more is read or run in this turn, at whose end the one that uses most is closed
  * until it fits.

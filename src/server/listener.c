@@ -287,10 +287,11 @@ static enum nadb_err listen_word(
     bool is_optional = word[0] == '-';
     const char *address = is_optional ? word + 1 : word;
     if (strcmp(address, "*") == 0) {
-        enum nadb_err err = listen_tcp(listeners, "0.0.0.0", is_optional, reterr);
-        return err == NADB_OK ? listen_tcp(listeners, "::", true, reterr) : err;
+        address = "0.0.0.0";
+    } else if (strcmp(address, "::*") == 0) {
+        address = "::";
     }
-    return listen_tcp(listeners, strcmp(address, "::*") == 0 ? "::" : address, is_optional, reterr);
+    return listen_tcp(listeners, address, is_optional, reterr);
 }
 
 static enum nadb_err listen_all_tcp(struct nadb_listeners *listeners, struct nadb_error *reterr)

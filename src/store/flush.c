@@ -349,7 +349,7 @@ static void note_success(struct nadb_store *store)
     stats->flush_last_entries = flight->batch.count;
     stats->flush_last_bytes = flight->buf.bytes;
     stats->flush_last_err = NADB_OK;
-    flight->landed_us = store->now_us;
+    flight->landed_us = nadb_clock_mono_us(store->clock);
     flight->quiet_turns = 0;
     flight->gather_count = flight->batch.count + store->buf.count;
     stats->backend = flight->batch.stats;

@@ -230,6 +230,7 @@ NADB_MUST_CHECK enum nadb_err nadb_store_copy(struct nadb_store *store,
 struct nadb_watcher {
     bool is_dirty; /* some watched key was touched since it was watched */
     struct nadb_watch *watches;
+    size_t bytes; /* that they take */
 };
 
 /* Watching a key twice is once. */

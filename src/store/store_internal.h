@@ -32,7 +32,7 @@
 #define NADB_TOUCHED_COUNT  4096u /* a power of two */
 #define NADB_RETRY_US       1000000u
 #define NADB_BACKLOG_FACTOR 2u /* write buffer and flight together, in buffer sizes */
-#define NADB_WATCH_BUCKETS  1024u
+#define NADB_WATCH_BUCKETS  1024u /* at first; a power of two */
 
 struct nadb_replay;
 
@@ -250,7 +250,8 @@ void nadb_change__detach(struct nadb_space *space, struct nadb_rec *rec);
 /* ---- watch.c ---- */
 
 struct nadb_watch_table {
-    struct nadb_watch *buckets[NADB_WATCH_BUCKETS];
+    struct nadb_watch **buckets; /* NULL while nobody watches */
+    size_t bucket_count;         /* a power of two, at least `count` but for the least */
     size_t count;
 };
 

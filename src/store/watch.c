@@ -17,12 +17,40 @@ struct nadb_watch {
 
 static struct nadb_watch **bucket_of(struct nadb_store *store, uint64_t hash)
 {
-    return &store->watches.buckets[hash % NADB_WATCH_BUCKETS];
+    return &store->watches.buckets[hash & (store->watches.bucket_count - 1)];
+}
+
+/* Makes the buckets as many as there are watches, however many clients ask for. */
+static void make_room(struct nadb_store *store)
+{
+    struct nadb_watch_table *table = &store->watches;
+    if (table->count < table->bucket_count) {
+        return;
+    }
+    struct nadb_watch **old = table->buckets;
+    size_t old_count = table->bucket_count;
+    table->bucket_count = old_count == 0 ? NADB_WATCH_BUCKETS : old_count * 2;
+    table->buckets = nadb_mem_zalloc(table->bucket_count * sizeof(struct nadb_watch *));
+    for (size_t i = 0; i < old_count; i++) {
+        for (struct nadb_watch *watch = old[i], *next; watch != NULL; watch = next) {
+            next = watch->bucket_next;
+            struct nadb_watch **bucket = bucket_of(store, watch->hash);
+            watch->bucket_next = *bucket;
+            *bucket = watch;
+        }
+    }
+    nadb_mem_free(old);
+}
+
+static size_t watch_bytes(const struct nadb_watch *watch)
+{
+    return sizeof(*watch) + watch->key_len;
 }
 
 void nadb_store_watch(struct nadb_store *store, struct nadb_watcher *watcher,
     struct nadb_keyspace *keyspace, const struct nadb_key *key)
 {
+    make_room(store);
     for (struct nadb_watch *watch = *bucket_of(store, key->hash); watch != NULL;
          watch = watch->bucket_next) {
         if (watch->watcher == watcher && watch->keyspace == keyspace && watch->hash == key->hash) {
@@ -45,6 +73,7 @@ void nadb_store_watch(struct nadb_store *store, struct nadb_watcher *watcher,
     nadb_keyspace_ref(keyspace);
     *bucket = watch;
     watcher->watches = watch;
+    watcher->bytes += watch_bytes(watch);
     store->watches.count++;
 }
 
@@ -62,7 +91,12 @@ void nadb_store_unwatch(struct nadb_store *store, struct nadb_watcher *watcher)
         nadb_keyspace_unref(store, watch->keyspace);
         nadb_mem_free(watch);
     }
+    watcher->bytes = 0;
     watcher->is_dirty = false;
+    if (store->watches.count == 0) {
+        nadb_mem_free(store->watches.buckets);
+        store->watches = (struct nadb_watch_table){0};
+    }
 }
 
 bool nadb_store_watch_is_dirty(struct nadb_store *store, struct nadb_watcher *watcher)
@@ -96,7 +130,7 @@ static bool has_key(const struct nadb_keyspace *keyspace, const struct nadb_watc
 void nadb_watch__touch_spaces(
     struct nadb_store *store, const struct nadb_keyspace *a, const struct nadb_keyspace *b)
 {
-    for (size_t i = 0; store->watches.count > 0 && i < NADB_WATCH_BUCKETS; i++) {
+    for (size_t i = 0; i < store->watches.bucket_count; i++) {
         for (struct nadb_watch *watch = store->watches.buckets[i]; watch != NULL;
              watch = watch->bucket_next) {
             if ((watch->keyspace == a || watch->keyspace == b) &&

@@ -53,6 +53,16 @@ class Expiry(harness.ServerCase):
             slowest = max(slowest, time.monotonic() - began)
         self.assertLess(slowest, 0.1 * harness.slow_factor())
 
+    @harness.nadbd_only("it has another limit")
+    def test_a_time_too_far_away_is_refused_and_changes_nothing(self):
+        self.call("SET", "k", "v", "EX", "100")
+        for command in ("pexpireat", "expireat", "pexpire", "expire"):
+            self.assertError(self.call(command, "k", 2**63 - 1),
+                             f"ERR invalid expire time in '{command}' command")
+        self.assertTrue(0 < self.call("TTL", "k") <= 100)
+        self.assertEqual(self.call("PEXPIREAT", "k", 2**48 - 1), 1)
+        self.assertEqual(self.call("PEXPIRETIME", "k"), 2**48 - 1)
+
     def test_persist_and_set_take_the_time_away(self):
         self.call("SET", "a", "v", "PX", "150")
         self.call("SET", "b", "v", "PX", "150")

@@ -194,6 +194,35 @@ Test(flush, in_always_counts_and_aborted_transactions_wait_for_what_they_show)
     bench_free(bench);
 }
 
+Test(flush, in_always_a_batch_waits_for_those_just_answered_but_not_for_long)
+{
+    struct bench *bench = bench_new(ALWAYS);
+    bench_settle(bench);
+    (void)bench_put(bench, "name", "makes the keyspace known");
+    bench_settle(bench);
+
+    (void)bench_put(bench, "a", "1");
+    cr_assert_eq(nadb_inline_executor_pending(&bench->exec), 1);
+    (void)bench_put(bench, "b", "1");
+    nadb_fake_clock_advance_ms(&bench->clock, 1);
+    bench_finish_job(bench);
+    cr_assert_eq(nadb_inline_executor_pending(&bench->exec), 0, "a may come back soon");
+
+    (void)bench_put(bench, "a2", "1");
+    cr_assert_eq(nadb_inline_executor_pending(&bench->exec), 1, "both are there");
+    (void)bench_put(bench, "c", "1");
+    nadb_fake_clock_advance_ms(&bench->clock, 1);
+    bench_finish_job(bench);
+    cr_assert_eq(nadb_inline_executor_pending(&bench->exec), 0);
+    for (int turns = 0; turns < 100 && nadb_inline_executor_pending(&bench->exec) == 0; turns++) {
+        cr_assert_eq(nadb_store_next_due_ms(bench->store, 1000), 0, "the loop must not sleep");
+        bench_turn(bench);
+    }
+    cr_assert_eq(nadb_inline_executor_pending(&bench->exec), 1, "nobody came");
+    bench_settle(bench);
+    bench_free(bench);
+}
+
 Test(flush, in_interval_and_buffered_only_flush_is_held)
 {
     const enum nadb_durability modes[] = {INTERVAL, BUFFERED};
