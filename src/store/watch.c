@@ -113,6 +113,9 @@ bool nadb_store_watch_is_dirty(struct nadb_store *store, struct nadb_watcher *wa
 void nadb_watch__touch(
     struct nadb_store *store, const struct nadb_keyspace *keyspace, uint64_t hash)
 {
+    if (store->watches.count == 0) {
+        return;
+    }
     for (struct nadb_watch *watch = *bucket_of(store, hash); watch != NULL;
          watch = watch->bucket_next) {
         if (watch->hash == hash && watch->keyspace == keyspace) {
