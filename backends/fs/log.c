@@ -263,6 +263,14 @@ static enum nadb_err catch_up(struct nadb_fs *fs, struct nadb_error *reterr)
     return result == 0 ? NADB_OK : fail_write(reterr, result);
 }
 
+/* No room or no descriptor for another file: the one that is open may grow meanwhile. Anything else
+ * (the directory is gone, or read-only) means that what is written now may never be found again. */
+static bool is_shortage(int result)
+{
+    return result == -ENOSPC || result == -EDQUOT || result == -EMFILE || result == -ENFILE ||
+           result == -ENOMEM;
+}
+
 /* Sees to it that the active segment can take a batch. */
 static enum nadb_err prepare(struct nadb_fs *fs, uint64_t now_ms, struct nadb_error *reterr)
 {
@@ -277,7 +285,7 @@ static enum nadb_err prepare(struct nadb_fs *fs, uint64_t now_ms, struct nadb_er
     bool is_needed = fs->active.file < 0 || fs->active.is_bad;
     if (is_needed || is_active_full(fs)) {
         int result = replace_active(fs, now_ms);
-        if (result != 0 && is_needed) {
+        if (result != 0 && (is_needed || !is_shortage(result))) {
             return fail_write(reterr, result);
         }
         if (result != 0) {

@@ -189,6 +189,27 @@ Test(fs_faults, a_full_disk_keeps_a_full_segment_in_use)
     tear_down(&rig);
 }
 
+Test(fs_faults, when_the_directory_is_gone_a_full_segment_takes_no_more)
+{
+    struct rig rig;
+    set_up(&rig, 4096);
+    write_many(&rig, 1, true);
+    nadb_faulty_fail(rig.faulty, NADB_FAULTY_OPEN, 1, 0, ENOENT);
+    enum nadb_err err = NADB_OK;
+    for (int i = 0; i < 60 && err == NADB_OK; i++) {
+        err = write_next(&rig, true);
+    }
+    cr_assert_eq(err, NADB_ENOSPC);
+    cr_assert_str_eq(rig.error.text, "disk write failed: No such file or directory");
+    cr_assert_eq(write_next(&rig, true), NADB_ENOSPC);
+    nadb_faulty_fail(rig.faulty, NADB_FAULTY_OPEN, 0, 0, 0);
+    write_many(&rig, 60, true);
+    uint64_t seq = rig.seq;
+    close_clean(&rig);
+    reopen(&rig, seq);
+    tear_down(&rig);
+}
+
 Test(fs_faults, a_store_that_was_killed_on_a_full_disk_starts)
 {
     struct rig rig;

@@ -434,6 +434,35 @@ Test(store, a_watcher_learns_of_every_change_of_its_keys_and_of_no_other)
     on_each_kind(watching);
 }
 
+static void watching_many(struct bench *bench)
+{
+    enum { WATCHES = 5000 };
+    struct nadb_watcher many = {0};
+    struct nadb_watcher one = {0};
+    struct nadb_key first = bench_key(bench, "0");
+    nadb_store_watch(bench->store, &one, bench->db, &first);
+    for (unsigned i = 0; i < WATCHES; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof(name), "%u", i);
+        struct nadb_key key = bench_key(bench, name);
+        nadb_store_watch(bench->store, &many, bench->db, &key);
+    }
+    cr_assert_geq(many.bytes, WATCHES * one.bytes);
+    (void)bench_put(bench, "4999", "v");
+    cr_assert(nadb_store_watch_is_dirty(bench->store, &many));
+    cr_assert(!nadb_store_watch_is_dirty(bench->store, &one));
+    nadb_store_unwatch(bench->store, &many);
+    cr_assert_eq(many.bytes, 0);
+    (void)bench_put(bench, "0", "v");
+    cr_assert(nadb_store_watch_is_dirty(bench->store, &one));
+    nadb_store_unwatch(bench->store, &one);
+}
+
+Test(store, thousands_of_watches_each_learn_of_their_own_key)
+{
+    on_each_kind(watching_many);
+}
+
 /* ---- many records ---- */
 
 #define MANY 3000u
