@@ -130,7 +130,12 @@ static ssize_t sys_pwritev_file(const struct nadb_fs_io *io, int file, const str
 static int sys_sync_file(const struct nadb_fs_io *io, int file)
 {
     (void)io;
-    return sync_handle(file, fdatasync);
+    int result = sync_handle(file, fdatasync);
+    struct stat status;
+    if (result == 0 && fstat(file, &status) == 0 && status.st_nlink == 0) {
+        return -ENOENT;
+    }
+    return result;
 }
 
 static int sys_truncate_file(const struct nadb_fs_io *io, int file, uint64_t size)

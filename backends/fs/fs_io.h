@@ -44,7 +44,8 @@ struct nadb_fs_io {
         const struct nadb_fs_io *io, int file, void *out, size_t len, uint64_t offset);
     ssize_t (*pwritev_file)(const struct nadb_fs_io *io, int file, const struct iovec *pieces,
         size_t count, uint64_t offset);
-    int (*sync_file)(const struct nadb_fs_io *io, int file); /* fdatasync */
+    /* fdatasync; -ENOENT for a file that has been removed: nobody would find what is synced */
+    int (*sync_file)(const struct nadb_fs_io *io, int file);
     int (*truncate_file)(const struct nadb_fs_io *io, int file, uint64_t size);
     int (*allocate_file)(const struct nadb_fs_io *io, int file, uint64_t offset, uint64_t len);
     int (*size_file)(const struct nadb_fs_io *io, int file, uint64_t *ret_size);

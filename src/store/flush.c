@@ -535,10 +535,9 @@ static enum nadb_admission wait_or_refuse(struct nadb_store *store, struct nadb_
         store->has_waiters = true;
         return NADB_ADMIT_WAIT;
     }
-    if (reterr != NULL) {
-        *reterr = store->state_error;
-        reterr->code = NADB_ENOSPC; /* nothing of this command has been tried */
-    }
+    /* Nothing of this command has been tried, whatever became of the batch that failed. */
+    const char *reason = strstr(store->state_error.text, ": ");
+    (void)nadb_error_set(reterr, NADB_ENOSPC, 0, "disk write failed%s", reason);
     return NADB_ADMIT_REFUSE;
 }
 

@@ -397,6 +397,18 @@ void nadb_keyspace__exchange(struct nadb_store *store, uint64_t db_a, uint64_t d
     }
 }
 
+/* True if the log knows a keyspace of either database. */
+static bool is_any_stored(const struct nadb_store *store, uint64_t db_a, uint64_t db_b)
+{
+    for (size_t i = 0; i < store->keyspace_count; i++) {
+        const struct nadb_keyspace *keyspace = store->keyspaces[i];
+        if ((keyspace->db == db_a || keyspace->db == db_b) && keyspace->space->has_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void nadb_store_swap(struct nadb_store *store, uint64_t db_a, uint64_t db_b)
 {
     NADB_ASSERT(store->cmd_is_open && db_a < store->databases && db_b < store->databases);
@@ -411,7 +423,11 @@ void nadb_store_swap(struct nadb_store *store, uint64_t db_a, uint64_t db_b)
                 store, keyspace, find(store, other_db, nadb_keyspace_name(keyspace)));
         }
     }
+    bool is_stored = is_any_stored(store, db_a, db_b);
     nadb_keyspace__exchange(store, db_a, db_b);
+    if (!store->is_volatile && !is_stored) {
+        return; /* nothing to write, so nothing that a reply could wait for */
+    }
     uint64_t version = nadb_space__next_version(store);
     if (store->is_volatile) {
         return;
