@@ -63,6 +63,7 @@ struct sim {
     enum nadb_err opened_err, closed_err;
     struct nadb_error opened_error;
     uint64_t opened_version;
+    uint64_t hold_max; /* of the replies since the last flush that failed */
     struct sim_counts counts;
 };
 

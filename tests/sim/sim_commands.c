@@ -317,8 +317,15 @@ static void do_swap(struct sim *sim)
     unsigned db_a = (unsigned)sim_below(sim, SIM_DATABASES);
     unsigned db_b = (unsigned)sim_below(sim, SIM_DATABASES);
     sim_trace(sim, "swap %u and %u", db_a, db_b);
+    uint64_t version = sim->store->version;
     nadb_store_swap(sim->store, db_a, db_b);
-    if (db_a == db_b) {
+    if (sim->store->version == version) {
+        for (unsigned i = 0; db_a != db_b && i < SIM_NAMES * SIM_KEYS; i++) {
+            SIM_CHECK(sim,
+                cell_at(sim, db_a * SIM_NAMES + i / SIM_KEYS, i % SIM_KEYS)->uid == 0 &&
+                    cell_at(sim, db_b * SIM_NAMES + i / SIM_KEYS, i % SIM_KEYS)->uid == 0,
+                "swap of %u and %u is no change", db_a, db_b);
+        }
         return;
     }
     for (unsigned i = 0; i < SIM_NAMES * SIM_KEYS; i++) {
@@ -518,6 +525,7 @@ static void run_command(struct sim *sim)
         nadb_store_flush(store);
     }
     uint64_t hold = nadb_store_command_end(store);
+    sim->hold_max = hold > sim->hold_max ? hold : sim->hold_max;
     bool is_always = store->durability == NADB_DURABILITY_ALWAYS;
     bool has_changed = sim->counts.changes > changes;
     SIM_CHECK(sim, hold == 0 || hold > store->durable, "held for what is durable");

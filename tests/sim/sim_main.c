@@ -117,8 +117,10 @@ static int run_all(const struct options *options, const char *program)
     for (uint64_t job = 0; job < options->jobs; job++) {
         int status = 0;
         if (pids[job] < 0 || waitpid(pids[job], &status, 0) != pids[job] || status != 0) {
-            (void)fprintf(stderr, "sim: seed %llu failed; again: %s --seed %llu --verbose\n",
-                (unsigned long long)at[job], program, (unsigned long long)at[job]);
+            (void)fprintf(stderr, "sim: seed %llu failed (%s); again: %s --seed %llu --verbose\n",
+                (unsigned long long)at[job],
+                WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "see above", program,
+                (unsigned long long)at[job]);
             failed = 1;
         }
     }

@@ -80,8 +80,8 @@ size_t sim_model_reached(const struct sim_model *model, uint64_t version)
     return at;
 }
 
-void sim_model_roll_back(
-    struct sim_model *model, uint64_t version, uint64_t ghost_version, uint64_t flushes)
+void sim_model_roll_back(struct sim_model *model, uint64_t version, uint64_t version_now,
+    uint64_t ghost_version, uint64_t flushes)
 {
     size_t at = sim_model_reached(model, version);
     if (ghost_version != 0 && sim_model_reached(model, ghost_version) > at) {
@@ -100,8 +100,19 @@ void sim_model_roll_back(
         }
     }
     if (is_changed) {
-        sim_model_push(model, model->history[at].version + 1);
+        sim_model_push(model, version_now);
     }
+}
+
+void sim_model_drop_ghosts(struct sim_model *model, uint64_t flushes)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < model->ghost_count; i++) {
+        if (model->ghosts[i].flushes == flushes) {
+            model->ghosts[kept++] = model->ghosts[i];
+        }
+    }
+    model->ghost_count = kept;
 }
 
 size_t sim_model_floor(const struct sim_model *model, uint64_t version)

@@ -20,7 +20,7 @@
 #define SIM_KEYS          10u
 #define SIM_VALUE_LEN_MAX 5000u
 #define SIM_TAG_SETS      4u
-#define SIM_GHOSTS_MAX    8u
+#define SIM_GHOSTS_MAX    64u
 
 /* One key's record. */
 struct sim_cell {
@@ -77,10 +77,14 @@ void sim_model_push(struct sim_model *model, uint64_t version);
 /* Index of the last state that a store which is durable up to `version` must have reached. */
 size_t sim_model_reached(const struct sim_model *model, uint64_t version);
 
-/* What came after `version` was taken back; what was reported as expired stays gone. With
- * `ghost_version` not 0 the state at that version is possible after a crash nevertheless. */
-void sim_model_roll_back(
-    struct sim_model *model, uint64_t version, uint64_t ghost_version, uint64_t flushes);
+/* At `version_now` what came after `version` is taken back; what was reported as expired stays
+ * gone. With `ghost_version` not 0 the state at that version is possible after a crash
+ * nevertheless. */
+void sim_model_roll_back(struct sim_model *model, uint64_t version, uint64_t version_now,
+    uint64_t ghost_version, uint64_t flushes);
+
+/* Ghosts vanish with the next flush that succeeds. */
+void sim_model_drop_ghosts(struct sim_model *model, uint64_t flushes);
 
 /* The same after a crash, where the states with which history began cannot be told apart. */
 size_t sim_model_floor(const struct sim_model *model, uint64_t version);

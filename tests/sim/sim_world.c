@@ -18,6 +18,7 @@
 #define STEPS_EACH_RUN   400u
 #define OPEN_TRIES_MAX   30u
 #define OPEN_ROUNDS_MAX  10000u
+#define ANSWER_ROUNDS    100u /* more than the store gathers for */
 #define QUIET_ROUNDS     12u
 #define STEP_US          1000000u
 #define CLOCK_START_BACK UINT64_C(50000000)
@@ -98,6 +99,7 @@ static void on_undone(void *ctx, const struct nadb_error *error)
     check_may_tell(sim);
     SIM_CHECK(sim, sim->had_faults, "a flush failed without a reason: %s", error->text);
     sim->counts.failed_flushes++;
+    sim->hold_max = 0; /* all that were held are answered */
     const struct nadb_flight *flight = &store->flight;
     bool is_kept = flight->state == NADB_FLIGHT_RETRY;
     bool is_unknown = flight->err == NADB_ESYNC;
@@ -110,8 +112,9 @@ static void on_undone(void *ctx, const struct nadb_error *error)
     uint64_t version = is_kept ? flight->batch.last_version : store->written;
     uint64_t ghost = !is_kept && is_unknown ? flight->batch.last_version : 0;
     SIM_CHECK(sim, version >= store->durable, "what was durable is taken back");
+    sim_model_drop_ghosts(&sim->model, store->stats.flushes);
     sim_trace(sim, "taken back to version %llu", (unsigned long long)version);
-    sim_model_roll_back(&sim->model, version, ghost, store->stats.flushes);
+    sim_model_roll_back(&sim->model, version, store->version, ghost, store->stats.flushes);
     memset(sim->touches, 0, sizeof(sim->touches));
     sim_watchers_may_be_dirty(sim);
 }
@@ -373,21 +376,9 @@ static void reopen(struct sim *sim, size_t floor, size_t floor_power)
     /* A fault during the opening may show later: in a file that could not be removed. */
     sim->had_faults = sim->has_faults;
     sim->had_sync_faults = false;
+    sim->hold_max = 0;
     stop_faults(sim);
     check_reopened(sim, sim->counts.power_cuts > power_cuts ? floor_power : floor);
-}
-
-/* Ghosts vanish with the next flush that succeeds. */
-static void drop_ghosts(struct sim *sim)
-{
-    struct sim_model *model = &sim->model;
-    size_t kept = 0;
-    for (size_t i = 0; i < model->ghost_count; i++) {
-        if (model->ghosts[i].flushes == sim->store->stats.flushes) {
-            model->ghosts[kept++] = model->ghosts[i];
-        }
-    }
-    model->ghost_count = kept;
 }
 
 static void crash(struct sim *sim)
@@ -398,7 +389,7 @@ static void crash(struct sim *sim)
     version = version > sim->store->durable ? version : sim->store->durable;
     size_t floor = sim_model_floor(&sim->model, version);
     size_t floor_power = sim_model_floor(&sim->model, sim->store->durable);
-    drop_ghosts(sim);
+    sim_model_drop_ghosts(&sim->model, sim->store->stats.flushes);
     die(sim);
     end_machine(sim, is_power_cut);
     reopen(sim, floor, floor_power);
@@ -422,12 +413,30 @@ static void run_everything(struct sim *sim)
     }
 }
 
+/* Without faults every reply goes in the end, and no time has to pass for it. */
+static void answer_everyone(struct sim *sim)
+{
+    for (unsigned i = 0; i < ANSWER_ROUNDS; i++) {
+        nadb_store_turn_begin(sim->store);
+        sim->may_tell = true;
+        (void)nadb_store_step(sim->store, STEP_US);
+        nadb_store_turn_end(sim->store);
+        (void)nadb_inline_executor_run_all(&sim->exec);
+        sim->may_tell = false;
+    }
+    SIM_CHECK(sim, sim->store->durable >= sim->hold_max || sim->store->state != NADB_STORAGE_OK,
+        "a reply is held for ever");
+}
+
 /* Without faults and with time everything becomes durable. A disk that had lost what was only in
  * its cache may have stopped the store for good. */
 static void be_quiet(struct sim *sim)
 {
     sim_trace(sim, "quiet");
     stop_faults(sim);
+    if (!sim->is_closing) {
+        answer_everyone(sim);
+    }
     run_everything(sim);
     if (sim->is_closing) {
         return;
@@ -472,7 +481,7 @@ static void after_close(struct sim *sim)
     bool is_whole = sim->closed_err == NADB_OK && !store->is_discarding;
     uint64_t version = is_whole ? store->version : store->durable;
     size_t floor = sim_model_floor(&sim->model, version);
-    drop_ghosts(sim);
+    sim_model_drop_ghosts(&sim->model, sim->store->stats.flushes);
     die(sim);
     /* After a clean end nothing may depend on what the machine does. */
     end_machine(sim, sim_chance(sim, 50));

@@ -335,6 +335,63 @@ Test(conns, above_the_common_budget_the_largest_is_closed)
     teardown();
 }
 
+Test(conns, replies_of_one_turn_pass_the_common_budget_by_one_connection_only)
+{
+    enum { CLIENTS = 8 };
+    setup();
+    put_big("big");
+    struct nadb_conn *clients[CLIENTS];
+    int fds[CLIENTS];
+    for (size_t i = 0; i < CLIENTS; i++) {
+        fds[i] = join(&clients[i]);
+        clients[i]->client.out.buf.cap_max = 4 * BIG_LEN;
+        say(fds[i], "GET big\r\n");
+    }
+    conns.bytes_max = 2 * BIG_LEN;
+    (void)uv_run(&uv, UV_RUN_NOWAIT); /* all of them are readable */
+    cr_assert_gt(conns.bytes, conns.bytes_max);
+    cr_assert_leq(conns.bytes, conns.bytes_max + 2 * BIG_LEN);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        turn();
+        cr_assert_leq(conns.bytes, conns.bytes_max);
+    }
+    cr_assert_geq(fixture.server.counters.output_limit_disconnections, CLIENTS - 2);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        (void)close(fds[i]);
+    }
+    teardown();
+}
+
+Test(conns, the_budget_counts_arguments_that_wait_and_watched_keys)
+{
+    setup();
+    int fd = join(NULL);
+    static const char empty[] = "$0\r\n\r\n";
+    char command[4096] = "*1000\r\n";
+    for (size_t i = 0, at = strlen(command); i < 500; i++, at += sizeof(empty) - 1) {
+        memcpy(command + at, empty, sizeof(empty));
+    }
+    say(fd, command);
+    turn();
+    cr_assert_geq(conns.bytes, strlen(command) + 500 * 2 * sizeof(size_t));
+    (void)close(fd);
+    turn();
+    cr_assert_eq(conns.bytes, 0);
+
+    fd = join(NULL);
+    say(fd, "PING\r\n");
+    turn();
+    size_t before = conns.bytes;
+    say(fd, "WATCH a-key-of-which-nobody-has-ever-heard another\r\n");
+    turn();
+    cr_assert_geq(conns.bytes, before + strlen("a-key-of-which-nobody-has-ever-heardanother"));
+    say(fd, "UNWATCH\r\n");
+    turn();
+    cr_assert_eq(conns.bytes, before);
+    (void)close(fd);
+    teardown();
+}
+
 /* ---- input limits ---- */
 
 Test(conns, an_unfinished_command_beyond_the_limit_ends_the_connection)

@@ -223,6 +223,18 @@ Test(flush, in_always_a_batch_waits_for_those_just_answered_but_not_for_long)
     bench_free(bench);
 }
 
+Test(flush, in_always_swapping_what_is_empty_waits_for_nothing)
+{
+    struct bench *bench = bench_new(ALWAYS);
+    nadb_store_turn_begin(bench->store);
+    nadb_store_command_begin(bench->store);
+    nadb_store_swap(bench->store, 2, 3);
+    cr_assert_eq(nadb_store_command_end(bench->store), 0, "there is nothing to write");
+    nadb_store_turn_end(bench->store);
+    cr_assert_eq(nadb_inline_executor_pending(&bench->exec), 0);
+    bench_free(bench);
+}
+
 Test(flush, in_interval_and_buffered_only_flush_is_held)
 {
     const enum nadb_durability modes[] = {INTERVAL, BUFFERED};
