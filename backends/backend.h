@@ -16,7 +16,8 @@
  *   3. A batch written with `is_sync`, once write() has returned NADB_OK, is in that prefix
  *      together with every batch before it.
  *   4. A batch whose write() failed with NADB_ENOSPC is not in that prefix and never will be.
- *      After NADB_ESYNC it may or may not be, whole.
+ *      After NADB_ESYNC it may or may not be, whole, until a later synced write has returned
+ *      NADB_OK: then it is not.
  *   5. Bytes that fail their checksum are never handed out. */
 #ifndef NADB_BACKENDS_BACKEND_H
 #define NADB_BACKENDS_BACKEND_H

@@ -88,7 +88,7 @@ void nadb_resp_reader_fini(struct nadb_resp_reader *reader)
 
 size_t nadb_resp_reader_bytes(const struct nadb_resp_reader *reader)
 {
-    return reader->args_cap * sizeof(*reader->args);
+    return reader->args_cap > ARGS_CAP_KEEP ? reader->args_cap * sizeof(*reader->args) : 0;
 }
 
 void nadb_resp_reader_reset(struct nadb_resp_reader *reader)

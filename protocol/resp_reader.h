@@ -70,7 +70,7 @@ struct nadb_resp_reader {
 void nadb_resp_reader_init(struct nadb_resp_reader *reader);
 void nadb_resp_reader_fini(struct nadb_resp_reader *reader);
 
-/* What it has allocated: grows with the arguments received of the partial command. */
+/* What the partial command's arguments take; 0 for the few that a reader may keep room for. */
 size_t nadb_resp_reader_bytes(const struct nadb_resp_reader *reader);
 
 /* Forgets the partial command. */

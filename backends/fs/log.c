@@ -383,7 +383,8 @@ enum nadb_err nadb_fs__write(
     NADB_ASSERT(batch->seq > end->seq);
     struct nadb_error cause = {0};
     enum nadb_err err = write_once(fs, batch, &cause);
-    if (err == NADB_ENOSPC && cause.sys_errno == EFBIG && fs->active.end.frames > 0) {
+    bool is_file_full = err == NADB_ELIMIT || (err == NADB_ENOSPC && cause.sys_errno == EFBIG);
+    if (is_file_full && fs->active.end.frames > 0) {
         fs->rotate_at = 0; /* files may not grow this large, but there may be more of them */
         err = write_once(fs, batch, &cause);
     }

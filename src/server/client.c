@@ -34,6 +34,7 @@ void nadb_client_drop_progress(struct nadb_client *client)
         client->progress = NULL;
     }
     client->progress_free = NULL;
+    client->progress_bytes = 0;
     client->progress_us = client->progress_version = client->progress_failures = 0;
 }
 

@@ -79,6 +79,7 @@ struct nadb_client {
     /* the command under way: set while it returned NADB_CMD_AGAIN */
     void *progress;
     void (*progress_free)(void *progress); /* NULL when there is none */
+    size_t progress_bytes;                 /* what it holds, if that may be much */
     uint64_t progress_us;                  /* time its slices took so far */
     uint64_t progress_version;             /* the store must be durable up to here to answer it */
     uint64_t progress_failures;            /* failed flushes when it began */

@@ -29,6 +29,14 @@ static bool is_watch_dirty(struct nadb_call *call)
            nadb_store_watch_is_dirty(call->store, &client->watcher);
 }
 
+/* All of a transaction goes into one batch, and a batch has its bounds. */
+static bool is_too_much(const struct nadb_call *step)
+{
+    unsigned flags = step->cmd->flags;
+    return (flags & NADB_CMD_WRITE) &&
+           nadb_store_is_batch_full(step->store, (flags & NADB_CMD_DENYOOM) != 0);
+}
+
 /* Runs everything queued. All of it happens between one begin and one end of the store, so that
  * it reaches the disk whole. */
 static void run_queue(struct nadb_call *call)
@@ -45,6 +53,10 @@ static void run_queue(struct nadb_call *call)
         step.may_yield = false;
         if (queued->cmd->key_first > 0 && queued->argc > (size_t)queued->cmd->key_first) {
             step.first_key = nadb_store_key(call->store, queued->argv[queued->cmd->key_first]);
+        }
+        if (is_too_much(&step)) {
+            (void)nadb_reply_error(&step, "OOM the transaction changes too much data");
+            continue;
         }
         (void)nadb_dispatch_call(&step); /* DONE: it may not yield */
         call->server->counters.commands_processed++;

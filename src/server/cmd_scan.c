@@ -109,11 +109,13 @@ static struct scan *run_scan(struct nadb_call *call, const struct scan_query *qu
     if (!scan_step(call, scan, query)) {
         *call->progress = scan;
         client->progress_free = scan_free;
+        client->progress_bytes = scan->keys.buf.cap;
         return NULL;
     }
     if (call->may_yield) {
         *call->progress = NULL;
         client->progress_free = NULL;
+        client->progress_bytes = 0;
     }
     return scan;
 }

@@ -42,7 +42,7 @@ static void account(struct nadb_conn *conn)
     struct nadb_conns *conns = conn->conns;
     const struct nadb_client *client = &conn->client;
     size_t bytes = conn->input.cap + nadb_resp_reader_bytes(&conn->reader) + client->out.buf.cap +
-                   client->queue_bytes + client->watcher.bytes +
+                   client->queue_bytes + client->watcher.bytes + client->progress_bytes +
                    client->holds_cap * sizeof(*client->holds);
     conns->bytes += bytes - conn->accounted_bytes; /* unsigned: also right downwards */
     conn->accounted_bytes = bytes;

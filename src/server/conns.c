@@ -60,17 +60,18 @@ void nadb_conns_run(struct nadb_conns *conns)
     if (conns->is_paused) {
         return;
     }
-    /* Those that queue again come at the end of the next turn. */
-    struct nadb_list now;
-    take_list(&conns->queue, &now);
+    struct nadb_clock *clock = conns->server->clock;
+    uint64_t end_us = nadb_clock_mono_us(clock) + NADB_CONNS_RUN_US;
+    /* Those that queue again come in the next turn, behind those that this one had no time for. */
+    const struct nadb_list *last = conns->queue.prev;
+    bool is_over = false;
     struct nadb_conn *conn;
-    while ((conn = NADB_LIST_FIRST(&now, struct nadb_conn, in_queue)) != NULL) {
+    while (!is_over && !nadb_conns_is_over_budget(conns) &&
+           (conn = NADB_LIST_FIRST(&conns->queue, struct nadb_conn, in_queue)) != NULL) {
+        is_over = &conn->in_queue == last;
         nadb_list_remove(&conn->in_queue);
-        if (nadb_conns_is_over_budget(conns)) {
-            nadb_list_append(&conns->queue, &conn->in_queue);
-        } else {
-            nadb_conn_run(conn);
-        }
+        nadb_conn_run(conn);
+        is_over |= nadb_clock_mono_us(clock) >= end_us;
     }
 }
 

@@ -6,10 +6,10 @@
  *     nadb_conns_run           those that had more than a turn's share, in the order they came
  *     nadb_conns_flush         one write for each connection that has something to send
  *
- * Memory: buffers, queued transactions and watched keys of all clients count in `bytes`. Above half of
- * `bytes_max` connections are stopped earlier when they do not read their replies; above
- * `bytes_max` nothing more is read or run in this turn, at whose end the one that uses most is closed
- * until it fits.
+ * Memory: buffers, queued transactions, watched keys and listings under way of all clients count in
+ * `bytes`. Above half of `bytes_max` connections are stopped earlier when they do not read their
+ * replies; above `bytes_max` nothing more is read or run in this turn, at whose end the one that
+ * uses most is closed until it fits.
  *
  * Thread: loop. */
 #ifndef NADB_SERVER_CONNS_H
@@ -30,6 +30,7 @@
 #define NADB_CONNS_OUTPUT_BYTES ((size_t)1024)    /* a new output buffer; those in use grow */
 #define NADB_CONNS_OUTPUT_LEAST ((size_t)16384)   /* that a client may have whatever its limit */
 #define NADB_CONNS_SPARE_LARGE  ((size_t)262144)  /* a larger one is freed after use */
+#define NADB_CONNS_RUN_US       10000u            /* QUEUED connections of one turn together */
 #define NADB_CONNS_PEAK_MS      4000u             /* window of the recent peaks */
 
 struct nadb_conns {

@@ -161,7 +161,7 @@ static void on_closed(void *ctx, enum nadb_err err, const struct nadb_error *err
         return;
     }
     bool is_forced = (loop->shutdown_flags & NADB_SHUTDOWN_FORCE) != 0;
-    bool is_open = nadb_store_open_percent(loop->server.store) == 100;
+    bool is_open = nadb_store_is_open(loop->server.store);
     nadb_log(NADB_LOG_WARNING, "Shutting down: %s", error->text);
     if (is_open && loop->requester_id != 0 && !is_forced) {
         go_on(loop);

@@ -142,10 +142,10 @@ static bool is_gathered(const struct nadb_store *store)
 static uint64_t due_in_us(const struct nadb_store *store)
 {
     bool has_work = store->buf.count > 0;
-    bool is_urgent = store->is_flush_wanted || store->phase == NADB_STORE_CLOSING ||
-                     store->durability != store->durability_next ||
-                     (has_work && is_gathered(store)) ||
-                     store->buf.bytes >= store->buffer_size_bytes;
+    bool is_urgent =
+        store->is_flush_wanted || store->phase == NADB_STORE_CLOSING ||
+        store->durability != store->durability_next || (has_work && is_gathered(store)) ||
+        store->buf.bytes >= store->buffer_size_bytes || store->buf.bytes >= NADB_BATCH_BYTES_MAX;
     if (is_urgent) {
         return 0;
     }
@@ -553,6 +553,12 @@ static bool is_overdue(const struct nadb_store *store)
            age_us(store, oldest_us) > 2 * store->flush_interval_us;
 }
 
+/* What only deletes or dates records gets half as much again, so that it can still follow. */
+bool nadb_store_is_batch_full(const struct nadb_store *store, bool is_growing)
+{
+    return store->buf.bytes >= (is_growing ? NADB_BATCH_BYTES_MAX : NADB_BATCH_BYTES_MAX / 2 * 3);
+}
+
 enum nadb_admission nadb_store_admit(
     struct nadb_store *store, bool is_growing, struct nadb_error *reterr)
 {
@@ -574,6 +580,7 @@ enum nadb_admission nadb_store_admit(
     uint64_t limit =
         store->buffer_size_bytes * (is_growing ? NADB_BACKLOG_FACTOR : 2 * NADB_BACKLOG_FACTOR);
     if (NADB_UNLIKELY(store->buf.bytes >= limit) ||
+        NADB_UNLIKELY(nadb_store_is_batch_full(store, is_growing)) ||
         (NADB_UNLIKELY(is_overdue(store)) && (is_growing || store->state == NADB_STORAGE_OK))) {
         return wait_or_refuse(store, reterr);
     }

@@ -46,6 +46,9 @@ static const struct {
 #define RESERVE_PER_SEGMENT 1200u
 #define RESERVE_BITS_MAX    20u
 
+/* Segments that one visit looks into, should most of them be empty. */
+#define VISIT_SEGMENTS_MAX 256u
+
 static uint64_t dir_entry(const struct segment *segment)
 {
     return (uint64_t)(uintptr_t)segment | (uint64_t)segment->depth << ADDRESS_BITS |
@@ -379,6 +382,7 @@ uint64_t nadb_index_visit(
         return 0;
     }
     size_t visited = 0;
+    unsigned segments = 0;
     do {
         uint64_t entry = index->dir[dir_position(index, at)];
         const struct segment *segment = entry_segment(entry);
@@ -401,7 +405,7 @@ uint64_t nadb_index_visit(
             tag_last = tag;
         }
         at = position_after(at, depth);
-    } while (at != 0 && visited < max);
+    } while (at != 0 && visited < max && ++segments < VISIT_SEGMENTS_MAX);
     return at;
 }
 
@@ -416,9 +420,10 @@ static void note_record(void *ctx, struct nadb_rec *rec)
 struct nadb_rec *nadb_index_at(const struct nadb_index *index, uint64_t at)
 {
     struct nadb_rec *rec = NULL;
-    (void)nadb_index_visit(index, at, 1, note_record, &rec);
-    if (rec == NULL && at != 0) {
-        (void)nadb_index_visit(index, 0, 1, note_record, &rec);
+    for (int round = 0; round < 2 && rec == NULL; round++) {
+        do {
+            at = nadb_index_visit(index, at, 1, note_record, &rec);
+        } while (at != 0 && rec == NULL);
     }
     return rec;
 }

@@ -73,8 +73,9 @@ void nadb_index_prefetch_slot(const struct nadb_index *index, uint64_t hash);
 void nadb_index_prefetch_rec(const struct nadb_index *index, uint64_t hash);
 
 /* Calls `visit` for records in the order of their hashes, from position `at` on: for about `max`
- * of them, or fewer. Returns the position to go on from; 0 = that was all. `visit` must not change
- * the map. Records with equal leading hash bits are never parted, so nothing is left out. */
+ * of them, or fewer, or none in a stretch that is nearly empty. Returns the position to go on
+ * from; 0 = that was all. `visit` must not change the map. Records with equal leading hash bits are
+ * never parted, so nothing is left out. */
 typedef void nadb_index_visit_fn(void *ctx, struct nadb_rec *rec);
 uint64_t nadb_index_visit(
     const struct nadb_index *index, uint64_t at, size_t max, nadb_index_visit_fn *visit, void *ctx);

@@ -45,6 +45,11 @@ void nadb_store_open(struct nadb_store *store)
     nadb_replay__start(store);
 }
 
+bool nadb_store_is_open(const struct nadb_store *store)
+{
+    return store->phase == NADB_STORE_OPEN;
+}
+
 unsigned nadb_store_open_percent(const struct nadb_store *store)
 {
     return nadb_replay__percent(store);

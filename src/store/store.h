@@ -47,7 +47,8 @@ struct nadb_store_events {
     /* open ended; with an error the store can only be freed. */
     void (*opened)(void *ctx, enum nadb_err err, const struct nadb_error *error);
     /* close ended. When the last flush failed (err), the store is as before the call: open, with
-     * everything still in memory, and close may be called again. */
+     * everything still in memory, and close may be called again (nadb_store_is_open). When the
+     * backend's own end failed it can only be freed. */
     void (*closed)(void *ctx, enum nadb_err err, const struct nadb_error *error);
     /* nadb_store_durable grew. */
     void (*durable)(void *ctx);
@@ -88,6 +89,9 @@ struct nadb_store *nadb_store_new(const struct nadb_store_opts *opts);
 /* Replays the backend; ends with the `opened` event. Commands are not allowed before it. */
 void nadb_store_open(struct nadb_store *store);
 
+/* Commands are allowed: opened, and not closing or closed. */
+bool nadb_store_is_open(const struct nadb_store *store);
+
 /* 0..100 while opening. */
 unsigned nadb_store_open_percent(const struct nadb_store *store);
 
@@ -124,6 +128,10 @@ enum nadb_admission {
 /* May a command that writes run now? Deletes pass `is_growing` false. */
 enum nadb_admission nadb_store_admit(
     struct nadb_store *store, bool is_growing, struct nadb_error *reterr);
+
+/* True when so many changes wait for the next batch that no more may join it: what nadb_store_admit
+ * sees to between commands, a transaction has to see to within. */
+bool nadb_store_is_batch_full(const struct nadb_store *store, bool is_growing);
 
 void nadb_store_command_begin(struct nadb_store *store);
 uint64_t nadb_store_command_end(struct nadb_store *store); /* the number to hold the reply for */

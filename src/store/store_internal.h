@@ -32,7 +32,11 @@
 #define NADB_TOUCHED_COUNT  4096u /* a power of two */
 #define NADB_RETRY_US       1000000u
 #define NADB_BACKLOG_FACTOR 2u /* write buffer and flight together, in buffer sizes */
-#define NADB_WATCH_BUCKETS  1024u /* at first; a power of two */
+
+/* Changes that may gather for one batch, whatever the buffer's size: what a backend must be able to
+ * write at once is twice this for the records' headers, and one command. */
+#define NADB_BATCH_BYTES_MAX (UINT64_C(512) << 20)
+#define NADB_WATCH_BUCKETS   1024u /* at first; a power of two */
 
 struct nadb_replay;
 

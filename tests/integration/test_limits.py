@@ -70,6 +70,30 @@ def can_ping(server):
         return False
 
 
+class Transactions(unittest.TestCase):
+    @harness.nadbd_only("redis writes no batches")
+    def test_one_that_changes_too_much_is_stopped_and_what_it_did_can_be_saved(self):
+        with harness.Server(options={"durability": "interval"}) as server:
+            with server.connect() as conn:
+                commands = ["MULTI", f"SETRANGE big {(64 << 20) - 1} x"]
+                commands += [f"COPY big copy{i}" for i in range(40)]  # 2.6 GB on disk
+                conn.pipeline(commands)
+                replies = conn.call("EXEC")
+                refused = [reply for reply in replies if reply != 1 and reply != 64 << 20]
+                self.assertEqual(
+                    {str(reply) for reply in refused},
+                    {"OOM the transaction changes too much data"})
+                self.assertEqual(replies[:8], [64 << 20] + 7 * [1])
+                self.assertEqual(len(refused), 41 - 8)
+                self.assertEqual(conn.call("SET", "later", "v"), "OK")
+                self.assertEqual(conn.call("FLUSH"), "OK")
+            server.kill()
+            server.start()
+            self.assertEqual(server.call("GET", "later"), b"v")
+            self.assertEqual(server.call("STRLEN", "copy6"), 64 << 20)
+            self.assertEqual(server.call("EXISTS", "copy7"), 0)
+
+
 class Output(unittest.TestCase):
     @harness.measures_memory
     @harness.nadbd_only("redis holds all replies in memory")

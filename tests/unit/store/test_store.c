@@ -317,6 +317,21 @@ static void keyspaces(struct bench *bench)
     bench_settle(bench);
 }
 
+Test(store, a_swap_of_databases_that_were_never_used_waits_for_nothing)
+{
+    struct bench *bench = bench_new(NADB_DURABILITY_ALWAYS);
+    (void)bench_put(bench, "k", "v");
+    bench_settle(bench);
+    nadb_store_command_begin(bench->store);
+    nadb_store_swap(bench->store, 1, 2);
+    cr_assert_eq(nadb_store_command_end(bench->store), 0, "no flush would ever release the reply");
+    nadb_store_command_begin(bench->store);
+    nadb_store_swap(bench->store, 0, 2);
+    cr_assert_neq(nadb_store_command_end(bench->store), 0);
+    bench_settle(bench);
+    bench_free(bench);
+}
+
 Test(store, keyspaces_are_apart_and_can_be_swapped_cleared_and_dropped)
 {
     on_each_kind(keyspaces);
