@@ -14,6 +14,7 @@
 /* As Redis: COUNT stretches of an index that is mostly empty are enough for one call. */
 #define SCAN_CALLS_PER_COUNT 10
 #define SWAP_KEYS_LEAST      10000u
+#define PATTERN_LEN_MAX      1024u
 
 /* One KEYS or SCAN under way. */
 struct scan {
@@ -137,12 +138,24 @@ static void reply_keys(struct nadb_call *call, struct scan *scan)
     out->is_full = out->is_full || scan->keys.is_full;
 }
 
+/* A hostile pattern costs its length times the key's, for every key. */
+static bool set_pattern(struct nadb_call *call, struct scan_query *query, struct nadb_slice pattern)
+{
+    if (pattern.len > PATTERN_LEN_MAX) {
+        (void)nadb_reply_error(call, "ERR pattern is longer than %u bytes", PATTERN_LEN_MAX);
+        return false;
+    }
+    query->pattern = pattern;
+    query->has_pattern = !nadb_slice_eq(pattern, NADB_SLICE("*"));
+    return true;
+}
+
 enum nadb_cmd_status nadb_cmd_keys(struct nadb_call *call)
 {
-    const struct scan_query query = {
-        .has_pattern = !nadb_slice_eq(call->argv[1], NADB_SLICE("*")),
-        .pattern = call->argv[1],
-    };
+    struct scan_query query = {0};
+    if (!set_pattern(call, &query, call->argv[1])) {
+        return NADB_CMD_DONE;
+    }
     struct scan *scan = run_scan(call, &query);
     if (scan == NULL) {
         return NADB_CMD_AGAIN;
@@ -156,9 +169,7 @@ static bool parse_scan_option(
     struct nadb_call *call, struct scan_query *query, struct nadb_slice word, size_t index)
 {
     if (nadb_arg_is(word, "match")) {
-        query->pattern = call->argv[index];
-        query->has_pattern = !nadb_slice_eq(query->pattern, NADB_SLICE("*"));
-        return true;
+        return set_pattern(call, query, call->argv[index]);
     }
     if (nadb_arg_is(word, "type")) {
         query->is_none = !nadb_arg_is(call->argv[index], "string");

@@ -94,6 +94,17 @@ class Transactions(unittest.TestCase):
             self.assertEqual(server.call("EXISTS", "copy7"), 0)
 
 
+class Patterns(unittest.TestCase):
+    def test_a_pattern_has_a_longest_length(self):
+        with harness.Server() as server, server.connect() as conn:
+            conn.call("SET", "k", "v")
+            longest = b"*" * 1024
+            self.assertEqual(conn.call("KEYS", longest), [b"k"])
+            for command in (("KEYS", longest + b"*"), ("SCAN", "0", "MATCH", longest + b"*")):
+                reply = conn.call(*command)
+                self.assertEqual(str(reply), "ERR pattern is longer than 1024 bytes")
+
+
 class Output(unittest.TestCase):
     @harness.measures_memory
     @harness.nadbd_only("redis holds all replies in memory")
