@@ -41,6 +41,7 @@ static void batch_entry(const struct nadb_batch *batch, size_t index, struct nad
                                                       NADB_WBUF_ADDRESS_MASK);
         NADB_PREFETCH(ahead);
         NADB_PREFETCH(ahead + 64);
+        NADB_PREFETCH(ahead + NADB_REC_USUAL_LAST);
     }
     nadb_wbuf__describe(flight->buf.entries[index], batch->wall_ms / 1000, ret);
 }

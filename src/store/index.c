@@ -363,6 +363,7 @@ void nadb_index_prefetch_rec(const struct nadb_index *index, uint64_t hash)
         const char *rec = (const char *)slot_rec(*slot);
         NADB_PREFETCH(rec);
         NADB_PREFETCH(rec + 64);
+        NADB_PREFETCH(rec + NADB_REC_USUAL_LAST);
     }
 }
 
