@@ -4,6 +4,7 @@
 #include "config/config_internal.h"
 #include "src/base/assert.h"
 #include "src/base/mem.h"
+#include "src/base/parse.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -56,47 +57,18 @@ bool nadb_config__next_line(struct nadb_slice *text, struct nadb_slice *ret)
     return true;
 }
 
-static int get_hex_digit(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    if (c >= 'a' && c <= 'f') {
-        return c - 'a' + 10;
-    }
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-static char get_escaped(char c)
-{
-    switch (c) {
-    case 'n':
-        return '\n';
-    case 'r':
-        return '\r';
-    case 't':
-        return '\t';
-    case 'b':
-        return '\b';
-    case 'a':
-        return '\a';
-    default:
-        return c;
-    }
-}
-
 /* Takes one character of a "..." piece off `text`, which is not empty. */
 static char take_double_quoted(struct nadb_slice *text)
 {
     const char *at = text->data;
     size_t taken = 1;
     char c = at[0];
-    if (c == '\\' && text->len >= 4 && at[1] == 'x' && get_hex_digit(at[2]) >= 0 &&
-        get_hex_digit(at[3]) >= 0) {
-        c = (char)(get_hex_digit(at[2]) * 16 + get_hex_digit(at[3]));
+    if (c == '\\' && text->len >= 4 && at[1] == 'x' && nadb_hex_digit(at[2]) >= 0 &&
+        nadb_hex_digit(at[3]) >= 0) {
+        c = (char)(nadb_hex_digit(at[2]) * 16 + nadb_hex_digit(at[3]));
         taken = 4;
     } else if (c == '\\' && text->len >= 2) {
-        c = get_escaped(at[1]);
+        c = nadb_escaped_char(at[1]);
         taken = 2;
     }
     *text = nadb_slice_of(at + taken, text->len - taken);

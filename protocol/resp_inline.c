@@ -2,6 +2,8 @@
  * a resolved word is never longer than its quoted form, so `to` never overtakes `from`. */
 #include "protocol/resp_inline.h"
 
+#include "src/base/parse.h"
+
 /* One word while it is copied down over its own quotes and escapes. */
 struct word {
     char *from, *end, *to;
@@ -18,51 +20,19 @@ static bool ends_word(char c)
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    if (c >= 'a' && c <= 'f') {
-        return c - 'a' + 10;
-    }
-    if (c >= 'A' && c <= 'F') {
-        return c - 'A' + 10;
-    }
-    return -1;
-}
-
-static char escaped_char(char c)
-{
-    switch (c) {
-    case 'n':
-        return '\n';
-    case 'r':
-        return '\r';
-    case 't':
-        return '\t';
-    case 'b':
-        return '\b';
-    case 'a':
-        return '\a';
-    default:
-        return c;
-    }
-}
-
 /* `from` is at a backslash inside double quotes, with at least one byte after it. */
 static void copy_escape(struct word *word)
 {
     if (word->end - word->from >= 4 && word->from[1] == 'x') {
-        int high = hex_digit(word->from[2]);
-        int low = hex_digit(word->from[3]);
+        int high = nadb_hex_digit(word->from[2]);
+        int low = nadb_hex_digit(word->from[3]);
         if (high >= 0 && low >= 0) {
             *word->to++ = (char)(high * 16 + low);
             word->from += 4;
             return;
         }
     }
-    *word->to++ = escaped_char(word->from[1]);
+    *word->to++ = nadb_escaped_char(word->from[1]);
     word->from += 2;
 }
 

@@ -151,6 +151,35 @@ bool nadb_parse_bool(struct nadb_slice text, bool *ret)
     return true;
 }
 
+int nadb_hex_digit(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    if (c >= 'a' && c <= 'f') {
+        return c - 'a' + 10;
+    }
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+char nadb_escaped_char(char c)
+{
+    switch (c) {
+    case 'n':
+        return '\n';
+    case 'r':
+        return '\r';
+    case 't':
+        return '\t';
+    case 'b':
+        return '\b';
+    case 'a':
+        return '\a';
+    default:
+        return c;
+    }
+}
+
 size_t nadb_format_u64(char *out, uint64_t value)
 {
     static const char pairs[] = "00010203040506070809"

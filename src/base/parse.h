@@ -29,6 +29,12 @@ NADB_MUST_CHECK bool nadb_parse_duration(
 /* `yes` and `no`, any case. */
 NADB_MUST_CHECK bool nadb_parse_bool(struct nadb_slice text, bool *ret);
 
+/* The value of a hexadecimal digit, -1 for anything else. */
+int nadb_hex_digit(char c);
+
+/* What `\c` stands for in a quoted string of Redis's: \n \r \t \b \a, else c itself. */
+char nadb_escaped_char(char c);
+
 #define NADB_I64_TEXT_MAX         21
 #define NADB_LONG_DOUBLE_TEXT_MAX 5120
 

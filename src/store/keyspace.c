@@ -13,7 +13,7 @@
 
 /* ---- spaces ---- */
 
-struct nadb_space *nadb_space__new(struct nadb_store *store, struct nadb_keyspace *owner)
+static struct nadb_space *space_new(struct nadb_store *store, struct nadb_keyspace *owner)
 {
     struct nadb_space *space = nadb_mem_zalloc(sizeof(*space));
     space->owner = owner;
@@ -71,7 +71,8 @@ void nadb_space__name(struct nadb_store *store, struct nadb_space *space)
     }
 }
 
-uint64_t nadb_space__next_version(struct nadb_store *store)
+/* A command has changed a keyspace as a whole: gives the change its version. */
+static uint64_t next_version(struct nadb_store *store)
 {
     NADB_ASSERT(store->cmd_is_open);
     uint64_t version = ++store->version;
@@ -170,7 +171,7 @@ static struct nadb_keyspace *create(struct nadb_store *store, uint64_t db, struc
         keyspace->name = nadb_mem_alloc(name.len);
         memcpy(keyspace->name, name.data, name.len);
     }
-    keyspace->space = nadb_space__new(store, keyspace);
+    keyspace->space = space_new(store, keyspace);
     if (store->keyspace_count == store->keyspace_cap) {
         store->keyspace_cap = store->keyspace_cap == 0 ? KEYSPACES_FIRST : store->keyspace_cap * 2;
         store->keyspaces = nadb_mem_realloc(
@@ -336,7 +337,7 @@ uint64_t nadb_store_clear(struct nadb_store *store, struct nadb_keyspace *keyspa
         return 0;
     }
     nadb_watch__touch_spaces(store, keyspace, NULL);
-    uint64_t version = nadb_space__next_version(store);
+    uint64_t version = next_version(store);
     store->stats.changes_unsaved += count;
     empty_space(store, space, version);
     if (!store->is_volatile) {
@@ -352,7 +353,7 @@ uint64_t nadb_store_drop(struct nadb_store *store, struct nadb_keyspace *keyspac
     if (keyspace->name_len == 0 || !space->has_id) {
         return count;
     }
-    uint64_t version = nadb_space__next_version(store);
+    uint64_t version = next_version(store);
     if (!store->is_volatile) {
         nadb_wbuf__control(store, space, NADB_ENTRY_DROP, version);
         if (store->durability == NADB_DURABILITY_ALWAYS) {
@@ -428,7 +429,7 @@ void nadb_store_swap(struct nadb_store *store, uint64_t db_a, uint64_t db_b)
     if (!store->is_volatile && !is_stored) {
         return; /* nothing to write, so nothing that a reply could wait for */
     }
-    uint64_t version = nadb_space__next_version(store);
+    uint64_t version = next_version(store);
     if (store->is_volatile) {
         return;
     }

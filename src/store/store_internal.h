@@ -208,8 +208,6 @@ struct nadb_garbage {
     size_t cursor;
 };
 
-struct nadb_space *nadb_space__new(struct nadb_store *store, struct nadb_keyspace *owner);
-
 /* Makes sure that the space has a number and the backend will know it. */
 void nadb_space__name(struct nadb_store *store, struct nadb_space *space);
 void nadb_space__set_id(struct nadb_store *store, struct nadb_space *space, uint16_t id);
@@ -220,9 +218,6 @@ void nadb_space__discard(struct nadb_store *store, struct nadb_index *index);
 
 /* Frees an index that has been drained up to `cursor`, with its records, at once. */
 void nadb_space__free_index(struct nadb_index *index, size_t cursor);
-
-/* A command has changed a keyspace as a whole: gives the change its version. */
-uint64_t nadb_space__next_version(struct nadb_store *store);
 
 /* Frees discarded records for about `budget_us`; true when there are more. */
 bool nadb_space__sweep(struct nadb_store *store, uint64_t budget_us);

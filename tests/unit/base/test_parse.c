@@ -280,3 +280,22 @@ Test(parse, human_sizes_look_as_in_info)
     nadb_format_human(tight, sizeof(tight), 12939427);
     cr_assert_str_eq(tight, "12.", "cut and terminated");
 }
+
+Test(parse, hexadecimal_digits_have_their_value_and_nothing_else_has_one)
+{
+    for (int c = -128; c < 128; c++) {
+        const char *digits = "0123456789abcdef";
+        int lower = c >= 'A' && c <= 'F' ? c - 'A' + 'a' : c;
+        const char *at = c == 0 ? NULL : strchr(digits, lower);
+        cr_assert_eq(nadb_hex_digit((char)c), at == NULL ? -1 : (int)(at - digits));
+    }
+}
+
+Test(parse, escapes_are_those_of_redis_and_other_characters_stand_for_themselves)
+{
+    const char *from = "nrtbax\\\"";
+    const char *to = "\n\r\t\b\ax\\\"";
+    for (size_t i = 0; from[i] != '\0'; i++) {
+        cr_assert_eq(nadb_escaped_char(from[i]), to[i]);
+    }
+}
