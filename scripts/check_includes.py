@@ -35,6 +35,7 @@ FENCES = [
     (r"uv(\.h|/)", r"(src/server|tests)/"),
     (r"hiredis/", r"(backends/redis|tests)/"),
     (r"zlib\.h", r"src/base/compress\.c$"),
+    (r"roaring/", r"src/base/bitmap\.c$"),
     (r"xxhash\.h", r"(src/base/checksum|backends/fs/fs_checksum)\.c$"),
     (r"jemalloc/", r"src/base/mem\.c$"),
     (r"criterion/", r"tests/"),
