@@ -46,12 +46,20 @@ enum nadb_backend_caps {
 #define NADB_KEYSPACE_COUNT_MAX 65536u
 
 enum nadb_entry_kind {
-    NADB_ENTRY_PUT = 1,    /* the record of `key` is now this */
-    NADB_ENTRY_DELETE = 2, /* `key` has no record */
-    NADB_ENTRY_CLEAR = 3,  /* no record of the keyspace older than `version` exists */
-    NADB_ENTRY_NAME = 4,   /* keyspace `keyspace` is namespace `key` of database `db` */
-    NADB_ENTRY_DROP = 5,   /* as CLEAR, and the keyspace's name is free again */
+    NADB_ENTRY_PUT = 1,        /* the record of `key` is now this */
+    NADB_ENTRY_DELETE = 2,     /* `key` has no record */
+    NADB_ENTRY_CLEAR = 3,      /* no record of the keyspace older than `version` exists */
+    NADB_ENTRY_NAME = 4,       /* keyspace `keyspace` is namespace `key` of database `db` */
+    NADB_ENTRY_DROP = 5,       /* as CLEAR, and the keyspace's name is free again */
+    NADB_ENTRY_INVALIDATE = 6, /* of the keyspace's records as they are here, those older than
+                                  `version` are gone that the selector in `value` selects */
 };
+
+/* Has an entry of this kind a value? */
+static inline bool nadb_entry_has_value(enum nadb_entry_kind kind)
+{
+    return kind == NADB_ENTRY_PUT || kind == NADB_ENTRY_INVALIDATE;
+}
 
 /* One mutation. Slices are borrowed from whoever hands the entry out. */
 struct nadb_entry {
@@ -60,7 +68,7 @@ struct nadb_entry {
     uint16_t db;             /* NAME only */
     uint64_t version;        /* the mutation's sequence number, at most 48 bits */
     struct nadb_slice key;   /* PUT, DELETE: the key; NAME: the namespace, may be empty */
-    struct nadb_slice value; /* PUT only */
+    struct nadb_slice value; /* PUT; INVALIDATE: a selector, which means nothing to a backend */
     struct nadb_slice tags;  /* PUT only: each tag as u16 length (little-endian) and bytes */
     uint64_t created_ms;     /* PUT only, Unix time, at most 42 bits; the same for the next two */
     uint64_t updated_ms;

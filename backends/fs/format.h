@@ -106,7 +106,7 @@ enum nadb_frame_flags {
 #define NADB_RECORD_FLAGS_AT     6  /*  2    enum nadb_record_flags                */
 #define NADB_RECORD_VERSION_AT   8  /*  8    keyspace in 16 bits, version above    */
 #define NADB_RECORD_CREATED_AT   16 /*  8    created_ms in 44 bits, key length above */
-#define NADB_RECORD_VALUE_LEN_AT 24 /*  4    PUT; NAME: the database               */
+#define NADB_RECORD_VALUE_LEN_AT 24 /*  4    PUT, INVALIDATE; NAME: the database   */
 #define NADB_RECORD_TAGS_LEN_AT  28 /*  4    PUT                                   */
 #define NADB_RECORD_HEADER_BYTES 32
 /*  Then the optional words (8 bytes each, in the order of their flags), key, value and tags

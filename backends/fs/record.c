@@ -40,8 +40,9 @@ static size_t head_bytes(unsigned flags)
 
 static size_t body_bytes(const struct nadb_entry *entry)
 {
-    return entry->kind == NADB_ENTRY_PUT ? entry->key.len + entry->value.len + entry->tags.len
-                                         : entry->key.len;
+    size_t bytes = entry->key.len;
+    bytes += nadb_entry_has_value(entry->kind) ? entry->value.len : 0;
+    return bytes + (entry->kind == NADB_ENTRY_PUT ? entry->tags.len : 0);
 }
 
 size_t nadb_fs_record_bytes(const struct nadb_entry *entry)
@@ -69,10 +70,12 @@ size_t nadb_fs_record_put_head(char *out, const struct nadb_entry *entry)
 
     uint32_t value_len = 0;
     uint32_t tags_len = 0;
-    if (is_put) {
+    if (nadb_entry_has_value(entry->kind)) {
         NADB_ASSERT(entry->value.len <= NADB_VALUE_LEN_MAX);
-        NADB_ASSERT(entry->tags.len <= NADB_TAGS_PACKED_MAX);
         value_len = (uint32_t)entry->value.len;
+    }
+    if (is_put) {
+        NADB_ASSERT(entry->tags.len <= NADB_TAGS_PACKED_MAX);
         tags_len = (uint32_t)entry->tags.len;
     } else if (entry->kind == NADB_ENTRY_NAME) {
         value_len = entry->db;
@@ -108,8 +111,10 @@ size_t nadb_fs_record_put(char *out, const struct nadb_entry *entry, uint64_t se
 {
     char *at = out + nadb_fs_record_put_head(out, entry);
     at = put_slice(at, entry->key);
-    if (entry->kind == NADB_ENTRY_PUT) {
+    if (nadb_entry_has_value(entry->kind)) {
         at = put_slice(at, entry->value);
+    }
+    if (entry->kind == NADB_ENTRY_PUT) {
         at = put_slice(at, entry->tags);
     }
     size_t len = (size_t)(at - out);
@@ -167,23 +172,24 @@ enum nadb_fs_check nadb_fs_record_get(
     }
     unsigned kind = (unsigned char)bytes[NADB_RECORD_KIND_AT];
     unsigned flags = nadb_get_u16(bytes + NADB_RECORD_FLAGS_AT);
-    if (kind < NADB_ENTRY_PUT || kind > NADB_ENTRY_DROP ||
+    if (kind < NADB_ENTRY_PUT || kind > NADB_ENTRY_INVALIDATE ||
         bytes[NADB_RECORD_CODEC_AT] != NADB_RECORD_RAW ||
         (flags & ~(unsigned)NADB_RECORD_FLAGS_KNOWN) != 0) {
         return NADB_FS_NEWER;
     }
     bool is_put = kind == NADB_ENTRY_PUT;
+    bool has_value = nadb_entry_has_value((enum nadb_entry_kind)kind);
     uint64_t version = nadb_get_u64(bytes + NADB_RECORD_VERSION_AT);
     uint64_t created = nadb_get_u64(bytes + NADB_RECORD_CREATED_AT);
     uint64_t key_len = created >> NADB_RECORD_CREATED_BITS;
     uint32_t value_len = nadb_get_u32(bytes + NADB_RECORD_VALUE_LEN_AT);
     uint32_t tags_len = nadb_get_u32(bytes + NADB_RECORD_TAGS_LEN_AT);
     if (key_len > NADB_KEY_LEN_MAX || (!is_put && (flags != 0 || tags_len != 0)) ||
-        (is_put && (value_len > NADB_VALUE_LEN_MAX || tags_len > NADB_TAGS_PACKED_MAX)) ||
+        (has_value && value_len > NADB_VALUE_LEN_MAX) || tags_len > NADB_TAGS_PACKED_MAX ||
         (kind == NADB_ENTRY_NAME && (value_len > UINT16_MAX || key_len > NADB_NAMESPACE_LEN_MAX))) {
         return NADB_FS_BAD;
     }
-    size_t body = (size_t)key_len + (is_put ? (size_t)value_len + tags_len : 0);
+    size_t body = (size_t)key_len + (has_value ? (size_t)value_len : 0) + tags_len;
     size_t total = round_up(head_bytes(flags) + body);
     if (total > len) {
         return NADB_FS_BAD;
@@ -195,10 +201,12 @@ enum nadb_fs_check nadb_fs_record_get(
     };
     const char *at = bytes + head_bytes(flags);
     ret->key = nadb_slice_of(at, (size_t)key_len);
+    if (has_value) {
+        ret->value = nadb_slice_of(at + key_len, value_len);
+    }
     if (is_put) {
         ret->created_ms = created & LOW_BITS(NADB_RECORD_CREATED_BITS);
         get_times(bytes + NADB_RECORD_HEADER_BYTES, flags, ret);
-        ret->value = nadb_slice_of(at + key_len, value_len);
         ret->tags = nadb_slice_of(at + key_len + value_len, tags_len);
         if (!are_tags_whole(ret->tags)) {
             return NADB_FS_BAD;

@@ -192,7 +192,7 @@ static enum nadb_err write_direct(
     char *head = a->buf + NADB_FRAME_HEADER_BYTES;
     size_t head_len = nadb_fs_record_put_head(head, entry);
     bool is_put = entry->kind == NADB_ENTRY_PUT;
-    struct nadb_slice value = is_put ? entry->value : NADB_SLICE("");
+    struct nadb_slice value = nadb_entry_has_value(entry->kind) ? entry->value : NADB_SLICE("");
     struct nadb_slice tags = is_put ? entry->tags : NADB_SLICE("");
     size_t body_len = entry->key.len + value.len + tags.len;
     struct iovec pieces[] = {

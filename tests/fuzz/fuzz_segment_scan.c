@@ -85,7 +85,7 @@ static uint64_t touch_chunk(const struct nadb_replay_chunk *chunk)
     uint64_t sum = 0;
     for (size_t i = 0; i < chunk->count; i++) {
         const struct nadb_entry *entry = &chunk->entries[i];
-        NADB_ASSERT(entry->kind >= NADB_ENTRY_PUT && entry->kind <= NADB_ENTRY_DROP);
+        NADB_ASSERT(entry->kind >= NADB_ENTRY_PUT && entry->kind <= NADB_ENTRY_INVALIDATE);
         NADB_ASSERT(entry->key.len <= NADB_KEY_LEN_MAX && entry->value.len <= NADB_VALUE_LEN_MAX);
         sum += add_bytes(entry->key) + add_bytes(entry->value) + add_bytes(entry->tags);
         sum += chunk->locs[i] + chunk->dead_ms[i];

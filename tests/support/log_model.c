@@ -121,6 +121,7 @@ static void make_entry(struct nadb_log_model *model, struct nadb_entry *entry, u
         NADB_ENTRY_CLEAR,
         NADB_ENTRY_NAME,
         NADB_ENTRY_DROP,
+        NADB_ENTRY_INVALIDATE,
     };
     *entry = (struct nadb_entry){
         .kind = kinds[below(model, NADB_ARRAY_LEN(kinds))],
@@ -138,6 +139,9 @@ static void make_entry(struct nadb_log_model *model, struct nadb_entry *entry, u
     case NADB_ENTRY_NAME:
         entry->db = (uint16_t)below(model, 65536);
         entry->key = make_bytes(model, (size_t)below(model, NADB_NAMESPACE_LEN_MAX + 1));
+        break;
+    case NADB_ENTRY_INVALIDATE:
+        entry->value = make_bytes(model, value_len(model));
         break;
     case NADB_ENTRY_CLEAR:
     case NADB_ENTRY_DROP:

@@ -293,7 +293,14 @@ Test(fs_faults, buffered_batches_survive_a_failed_sync_when_their_segment_is_sea
         set_up(&rig, 8192);
         write_many(&rig, 10, false);
         nadb_faulty_fail(rig.faulty, NADB_FAULTY_SYNC, nth, 1, EIO);
-        write_many(&rig, 60, false);
+        /* The sync that fails may be one that a new segment needs: then that write is refused. */
+        int refused = 0;
+        for (int written = 0; written < 60;) {
+            enum nadb_err err = write_next(&rig, false);
+            refused += err == NADB_OK ? 0 : 1;
+            written += err == NADB_OK ? 1 : 0;
+            cr_assert(refused <= 1, "%s", rig.error.text);
+        }
         write_many(&rig, 1, true);
         lose_power(&rig);
         reopen(&rig, 71);

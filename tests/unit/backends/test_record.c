@@ -126,7 +126,7 @@ Test(record, what_a_newer_version_wrote_is_told_from_damage)
         size_t at;
         char byte;
     } cases[] = {
-        {NADB_RECORD_KIND_AT, NADB_ENTRY_DROP + 1},
+        {NADB_RECORD_KIND_AT, NADB_ENTRY_INVALIDATE + 1},
         {NADB_RECORD_KIND_AT, 0},
         {NADB_RECORD_CODEC_AT, 1},
         {NADB_RECORD_FLAGS_AT, 8},
