@@ -37,7 +37,7 @@ static void stamp(struct nadb_store *store, struct nadb_rec *rec, uint64_t versi
     rec->accessed_s = (store->now_ms / 1000) & ((1u << NADB_REC_ACCESSED_BITS) - 1);
 }
 
-void nadb_change__attach(struct nadb_store *store, struct nadb_space *space, struct nadb_rec *rec)
+static void arm(struct nadb_store *store, struct nadb_space *space, struct nadb_rec *rec)
 {
     if (rec->flags & NADB_REC_HAS_TTL) {
         nadb_rec_ttl_part(rec)->keyspace = space->id;
@@ -46,7 +46,7 @@ void nadb_change__attach(struct nadb_store *store, struct nadb_space *space, str
     }
 }
 
-void nadb_change__detach(struct nadb_space *space, struct nadb_rec *rec)
+static void disarm(struct nadb_space *space, struct nadb_rec *rec)
 {
     if (rec->flags & NADB_REC_HAS_TTL) {
         nadb_wheel_cancel(rec);
@@ -54,13 +54,63 @@ void nadb_change__detach(struct nadb_space *space, struct nadb_rec *rec)
     }
 }
 
+static void exchange_tags(
+    struct nadb_store *store, struct nadb_space *space, struct nadb_rec *old, struct nadb_rec *rec)
+{
+    bool had_tags = old != NULL && (old->flags & NADB_REC_HAS_TAGS);
+    bool has_tags = rec != NULL && (rec->flags & NADB_REC_HAS_TAGS);
+    if (had_tags && has_tags) {
+        nadb_tagindex_replace(space->tags, old, rec);
+    } else if (had_tags) {
+        nadb_tagindex_remove(space->tags, old);
+    } else if (has_tags) {
+        if (space->tags == NULL) {
+            space->tags = nadb_tagindex_new(&store->hash_key);
+        }
+        nadb_tagindex_add(space->tags, rec);
+    }
+}
+
+void nadb_change__exchange(
+    struct nadb_store *store, struct nadb_space *space, struct nadb_rec *old, struct nadb_rec *rec)
+{
+    bool is_followed = space->dying != NULL || space->pass != NULL;
+    if (NADB_UNLIKELY(is_followed) && old != NULL) {
+        nadb_pass__note_unlink(space, old);
+        nadb_dying__note_unlink(space, old);
+    }
+    if (old != NULL) {
+        disarm(space, old);
+    }
+    if (rec != NULL) {
+        arm(store, space, rec);
+    }
+    if (NADB_UNLIKELY(((old != NULL ? old->flags : 0u) | (rec != NULL ? rec->flags : 0u)) &
+                      NADB_REC_HAS_TAGS)) {
+        exchange_tags(store, space, old, rec);
+    }
+    if (NADB_UNLIKELY(is_followed) && rec != NULL) {
+        nadb_dying__note_linked(space, rec);
+        nadb_pass__note_linked(space, rec);
+    }
+}
+
+enum removal {
+    REMOVAL_WISH,   /* a command's; or the record is replaced */
+    REMOVAL_EXPIRY, /* the backend knows the deadline and learns that it has passed */
+    REMOVAL_BURIAL, /* the backend has, or will have, the invalidation */
+};
+
 /* What was replaced or removed goes where it may be needed again, or away. */
 static void retire_old(struct nadb_store *store, struct nadb_space *space, struct nadb_rec *old,
-    struct nadb_rec *rec, uint64_t version, bool is_expiry)
+    struct nadb_rec *rec, uint64_t version, enum removal removal)
 {
-    if (store->durability == NADB_DURABILITY_ALWAYS && !store->is_volatile) {
+    uint64_t dead_by = removal == REMOVAL_BURIAL ? space->dying->version : 0;
+    bool is_dead = removal == REMOVAL_BURIAL && !nadb_dying__may_return(store, space);
+    if (store->durability == NADB_DURABILITY_ALWAYS && !store->is_volatile && !is_dead) {
         nadb_undo__push(store, &(struct nadb_undo){.kind = NADB_UNDO_RECORD,
-                                   .is_expiry = is_expiry,
+                                   .is_expiry = removal == REMOVAL_EXPIRY,
+                                   .dead_by = dead_by,
                                    .version = version,
                                    .space = space,
                                    .old = old,
@@ -95,7 +145,7 @@ static void install(struct nadb_store *store, struct nadb_space *space, nadb_ind
     rec->created_ms = old == NULL ? rec->updated_ms : old->created_ms;
     bool is_dirty = false;
     if (old != NULL) {
-        nadb_change__detach(space, old);
+        nadb_change__exchange(store, space, old, rec);
         nadb_index_replace(slot, rec);
         bool is_frozen = nadb_store__is_frozen(store, old);
         is_dirty = (old->flags & NADB_REC_IS_DIRTY) && !is_frozen;
@@ -104,14 +154,14 @@ static void install(struct nadb_store *store, struct nadb_space *space, nadb_ind
         }
     } else {
         nadb_index_insert(&space->index, rec, hash);
+        nadb_change__exchange(store, space, NULL, rec);
     }
-    nadb_change__attach(store, space, rec);
     if (is_dirty) {
         nadb_wbuf__replace(store, old, rec, NADB_WBUF_PUT);
     } else if (!store->is_volatile) {
         nadb_wbuf__put(store, space, rec);
     }
-    retire_old(store, space, old, rec, version, false);
+    retire_old(store, space, old, rec, version, REMOVAL_WISH);
 }
 
 /* ---- removing ---- */
@@ -135,20 +185,20 @@ static void note_mark(struct nadb_store *store)
 }
 
 /* Takes the record out of the index. The backend needs a tombstone if it may have the key, unless
- * what it has carries the deadline that has just passed. */
+ * it knows already, or will, why what it has is gone. */
 static void remove_rec(struct nadb_store *store, struct nadb_space *space, nadb_index_slot slot,
-    uint64_t hash, uint64_t version, bool is_expiry)
+    uint64_t hash, uint64_t version, enum removal removal)
 {
     struct nadb_rec *rec = nadb_index_rec(slot);
+    nadb_change__exchange(store, space, rec, NULL);
     nadb_index_remove(&space->index, slot, hash);
-    nadb_change__detach(space, rec);
     bool is_frozen = nadb_store__is_frozen(store, rec);
     bool is_dirty = (rec->flags & NADB_REC_IS_DIRTY) && !is_frozen;
     bool has_disk = is_frozen || (rec->flags & NADB_REC_HAS_DISK);
-    if (is_expiry && has_disk && !is_dirty) {
+    if (removal == REMOVAL_EXPIRY && has_disk && !is_dirty) {
         note_mark(store);
     }
-    if (has_disk && (is_dirty || !is_expiry)) {
+    if (has_disk && (is_dirty || removal == REMOVAL_WISH)) {
         struct nadb_rec *tomb = tombstone_new(rec, version);
         if (is_dirty) {
             nadb_wbuf__replace(store, rec, tomb, NADB_WBUF_DELETE);
@@ -158,7 +208,7 @@ static void remove_rec(struct nadb_store *store, struct nadb_space *space, nadb_
     } else if (is_dirty) {
         nadb_wbuf__replace(store, rec, NULL, NADB_WBUF_PUT);
     }
-    retire_old(store, space, rec, NULL, version, is_expiry);
+    retire_old(store, space, rec, NULL, version, removal);
 }
 
 /* Expiry happens outside commands too, and nobody waits for it: the version counts on only so that
@@ -170,7 +220,19 @@ static void expire_slot(
     if (NADB_UNLIKELY(store->watches.count > 0)) {
         nadb_watch__touch(store, space->owner, hash);
     }
-    remove_rec(store, space, slot, hash, ++store->version, true);
+    remove_rec(store, space, slot, hash, ++store->version, REMOVAL_EXPIRY);
+}
+
+void nadb_change__bury(
+    struct nadb_store *store, struct nadb_space *space, nadb_index_slot slot, uint64_t hash)
+{
+    remove_rec(store, space, slot, hash, ++store->version, REMOVAL_BURIAL);
+}
+
+void nadb_change__delete(
+    struct nadb_store *store, struct nadb_space *space, nadb_index_slot slot, uint64_t hash)
+{
+    remove_rec(store, space, slot, hash, next_version(store, space, hash), REMOVAL_WISH);
 }
 
 void nadb_change__expire(struct nadb_store *store, struct nadb_rec *rec)
@@ -181,7 +243,12 @@ void nadb_change__expire(struct nadb_store *store, struct nadb_rec *rec)
     uint64_t hash = nadb_hash(store->hash_key, name);
     nadb_index_slot slot = space == NULL ? NULL : nadb_index_find(&space->index, name, hash);
     /* A discarded record may still have been in the wheel: it is nobody's key any more. */
-    if (slot != NULL && nadb_index_rec(slot) == rec) {
+    if (slot == NULL || nadb_index_rec(slot) != rec) {
+        return;
+    }
+    if (nadb_space__is_dying(space, rec)) {
+        nadb_change__bury(store, space, slot, hash);
+    } else {
         expire_slot(store, space, slot, hash);
     }
 }
@@ -197,6 +264,10 @@ nadb_index_slot nadb_change__find_live(
         return NULL;
     }
     const struct nadb_rec *rec = nadb_index_rec(slot);
+    if (nadb_space__is_dying(space, rec)) {
+        nadb_change__bury(store, space, slot, key->hash);
+        return NULL;
+    }
     if (NADB_UNLIKELY(rec->flags & NADB_REC_HAS_TTL) &&
         nadb_rec_ttl_part(rec)->expire_ms <= store->now_ms) {
         expire_slot(store, space, slot, key->hash);
@@ -213,7 +284,7 @@ bool nadb_store_delete(
     if (slot == NULL) {
         return false;
     }
-    remove_rec(store, space, slot, key->hash, next_version(store, space, key->hash), false);
+    nadb_change__delete(store, space, slot, key->hash);
     return true;
 }
 
@@ -223,9 +294,9 @@ static void set_deadline(
     struct nadb_store *store, struct nadb_space *space, struct nadb_rec *rec, uint64_t expire_ms)
 {
     if (nadb_rec_expire_ms(rec) != expire_ms) {
-        nadb_change__detach(space, rec);
+        disarm(space, rec);
         nadb_rec_ttl_part(rec)->expire_ms = expire_ms & (EXPIRE_MS_LIMIT - 1);
-        nadb_change__attach(store, space, rec);
+        arm(store, space, rec);
     }
 }
 
@@ -247,9 +318,10 @@ static bool put_in_place(struct nadb_store *store, struct nadb_space *space, str
     uint64_t hash, const struct nadb_put *put, uint64_t expire_ms)
 {
     bool has_tags = (rec->flags & NADB_REC_HAS_TAGS) != 0;
-    bool wants_tags = put->keep_tags ? has_tags : put->tags.len > 0;
-    if (!nadb_store__is_editable(store, rec) || (has_tags != wants_tags) ||
-        (wants_tags && !put->keep_tags) ||
+    bool are_tags_kept =
+        put->keep_tags || (NADB_LIKELY(!has_tags) ? put->tags.len == 0
+                                                  : nadb_slice_eq(nadb_rec_tags(rec), put->tags));
+    if (!nadb_store__is_editable(store, rec) || !are_tags_kept ||
         ((rec->flags & NADB_REC_HAS_TTL) != 0) != (expire_ms != 0)) {
         return false;
     }
@@ -289,7 +361,7 @@ static struct nadb_blob *share(struct nadb_blob *blob)
 static struct nadb_blob *share_tags(const struct nadb_rec *rec)
 {
     bool has_tags = rec != NULL && (rec->flags & NADB_REC_HAS_TAGS);
-    return has_tags ? share(*nadb_rec_tags_part(rec)) : NULL;
+    return has_tags ? share(nadb_rec_tags_part(rec)->blob) : NULL;
 }
 
 enum nadb_err nadb_store_put(struct nadb_store *store, struct nadb_keyspace *keyspace,
@@ -306,7 +378,7 @@ enum nadb_err nadb_store_put(struct nadb_store *store, struct nadb_keyspace *key
                 put->value.len <= NADB_VALUE_LEN_MAX);
     if (expire_ms != 0 && expire_ms <= store->now_ms) {
         if (slot != NULL) {
-            remove_rec(store, space, slot, key->hash, next_version(store, space, key->hash), false);
+            nadb_change__delete(store, space, slot, key->hash);
         }
         return NADB_OK;
     }
@@ -405,15 +477,17 @@ char *nadb_store_edit(struct nadb_store *store, struct nadb_keyspace *keyspace,
     return room;
 }
 
-/* A record like `rec` under another key or with another deadline; the long parts are shared. */
-static struct nadb_rec *clone(const struct nadb_rec *rec, struct nadb_slice key, uint64_t expire_ms)
+/* A record like `rec` under another key, with another deadline or other tags (taken); the long
+ * parts are shared. */
+static struct nadb_rec *clone(
+    const struct nadb_rec *rec, struct nadb_slice key, uint64_t expire_ms, struct nadb_blob *tags)
 {
     struct nadb_slice value = nadb_rec_value(rec);
     struct nadb_rec_parts parts = {
         .key = key,
         .value_len = value.len,
         .expire_ms = expire_ms,
-        .tags = share_tags(rec),
+        .tags = tags,
         .blob = (rec->flags & NADB_REC_HAS_BLOB) ? share(*nadb_rec_blob_part(rec)) : NULL,
     };
     struct nadb_rec *copy = nadb_rec_new(&parts);
@@ -434,7 +508,7 @@ bool nadb_store_expire(struct nadb_store *store, struct nadb_keyspace *keyspace,
     }
     struct nadb_rec *rec = nadb_index_rec(slot);
     if (expire_ms != 0 && expire_ms <= store->now_ms) {
-        remove_rec(store, space, slot, key->hash, next_version(store, space, key->hash), false);
+        nadb_change__delete(store, space, slot, key->hash);
     } else if (nadb_rec_expire_ms(rec) == expire_ms) {
         /* as it is: EXPIRE still counts as a change to those who watch */
         if (store->watches.count > 0) {
@@ -450,7 +524,7 @@ bool nadb_store_expire(struct nadb_store *store, struct nadb_keyspace *keyspace,
         note_edit(store, space, rec, cost);
     } else {
         uint64_t updated_ms = rec->updated_ms;
-        struct nadb_rec *copy = clone(rec, key->name, expire_ms);
+        struct nadb_rec *copy = clone(rec, key->name, expire_ms, share_tags(rec));
         install(store, space, slot, copy, key->hash);
         copy->updated_ms = updated_ms & (((uint64_t)1 << 42) - 1);
     }
@@ -464,7 +538,7 @@ enum nadb_err nadb_store_copy(struct nadb_store *store, struct nadb_keyspace *fr
     nadb_index_slot slot = nadb_change__find_live(store, from_keyspace->space, from);
     NADB_ASSERT(slot != NULL && to->name.len <= NADB_KEY_LEN_MAX);
     struct nadb_rec *rec = nadb_index_rec(slot);
-    struct nadb_rec *copy = clone(rec, to->name, nadb_rec_expire_ms(rec));
+    struct nadb_rec *copy = clone(rec, to->name, nadb_rec_expire_ms(rec), share_tags(rec));
     nadb_index_slot to_slot = nadb_change__find_live(store, to_keyspace->space, to);
     install(store, to_keyspace->space, to_slot, copy, to->hash);
     if (is_move) {
@@ -473,4 +547,27 @@ enum nadb_err nadb_store_copy(struct nadb_store *store, struct nadb_keyspace *fr
         NADB_ASSERT(is_there);
     }
     return NADB_OK;
+}
+
+bool nadb_store_set_tags(struct nadb_store *store, struct nadb_keyspace *keyspace,
+    const struct nadb_key *key, struct nadb_slice packed, enum nadb_err *ret_err)
+{
+    *ret_err = NADB_OK;
+    struct nadb_space *space = keyspace->space;
+    nadb_index_slot slot = nadb_change__find_live(store, space, key);
+    if (slot == NULL) {
+        return false;
+    }
+    struct nadb_rec *rec = nadb_index_rec(slot);
+    if (nadb_slice_eq(nadb_rec_tags(rec), packed)) {
+        return true;
+    }
+    struct nadb_blob *tags = NULL;
+    if (packed.len > 0 && (tags = blob_of(packed)) == NULL) {
+        *ret_err = NADB_ENOMEM;
+        return false;
+    }
+    struct nadb_rec *copy = clone(rec, key->name, nadb_rec_expire_ms(rec), tags);
+    install(store, space, slot, copy, key->hash);
+    return true;
 }

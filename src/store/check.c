@@ -6,6 +6,7 @@ struct check {
     const struct nadb_store *store;
     const struct nadb_space *space;
     uint64_t expires, expires_sum_s, dirty;
+    uint64_t tagged, dying;
     const char *reason;
 };
 
@@ -49,9 +50,31 @@ static void check_rec(void *ctx, struct nadb_rec *rec)
     if (reason == NULL && rec->version > check->store->version) {
         reason = "version from the future";
     }
+    if (rec->flags & NADB_REC_HAS_TAGS) {
+        check->tagged++;
+        if (reason == NULL &&
+            nadb_tagindex_rec(check->space->tags, nadb_rec_tags_part(rec)->id) != rec) {
+            reason = "tagged without an id";
+        }
+    }
+    check->dying += nadb_space__is_dying(check->space, rec) ? 1 : 0;
     if (check->reason == NULL) {
         check->reason = reason;
     }
+}
+
+static const char *check_tags(const struct check *check)
+{
+    const struct nadb_space *space = check->space;
+    const char *reason = NULL;
+    if (space->tags != NULL && !nadb_tagindex__check(space->tags, &reason)) {
+        return reason;
+    }
+    uint64_t tagged = space->tags == NULL ? 0 : space->tags->tagged;
+    uint64_t dying = space->dying == NULL ? 0 : space->dying->count;
+    return tagged != check->tagged ? "tagged records that are not in the index"
+           : dying != check->dying ? "count of the dying"
+                                   : NULL;
 }
 
 bool nadb_store__check(struct nadb_store *store, const char **ret_reason)
@@ -61,13 +84,16 @@ bool nadb_store__check(struct nadb_store *store, const char **ret_reason)
         const struct nadb_keyspace *keyspace = store->keyspaces[i];
         const struct nadb_space *space = keyspace->space;
         check.space = space;
-        check.expires = check.expires_sum_s = 0;
+        check.expires = check.expires_sum_s = check.tagged = check.dying = 0;
         if (!nadb_index__check(&space->index, ret_reason)) {
             return false;
         }
         for (uint64_t at = nadb_index_visit(&space->index, 0, SIZE_MAX, check_rec, &check);
              at != 0;) {
             at = nadb_index_visit(&space->index, at, SIZE_MAX, check_rec, &check);
+        }
+        if (check.reason == NULL) {
+            check.reason = check_tags(&check);
         }
         if (check.reason == NULL &&
             (check.expires != space->expires || check.expires_sum_s != space->expires_sum_s)) {

@@ -71,8 +71,7 @@ void nadb_space__name(struct nadb_store *store, struct nadb_space *space)
     }
 }
 
-/* A command has changed a keyspace as a whole: gives the change its version. */
-static uint64_t next_version(struct nadb_store *store)
+uint64_t nadb_space__next_version(struct nadb_store *store)
 {
     NADB_ASSERT(store->cmd_is_open);
     uint64_t version = ++store->version;
@@ -95,16 +94,36 @@ void nadb_space__free_index(struct nadb_index *index, size_t cursor)
     }
 }
 
-void nadb_space__discard(struct nadb_store *store, struct nadb_index *index)
+void nadb_space__free(struct nadb_space *space)
 {
-    if (index->dir != NULL) {
+    nadb_pass__forget_space(space);
+    nadb_space__free_index(&space->index, 0);
+    nadb_tagindex_free(space->tags);
+    nadb_dying__free(space->dying);
+    nadb_epochs_free(space->epochs);
+    nadb_mem_free(space);
+}
+
+void nadb_space__discard(struct nadb_store *store, struct nadb_space *space)
+{
+    nadb_pass__restart(space);
+    if (space->dying != NULL) {
+        nadb_dying__free(space->dying);
+        space->dying = NULL;
+        store->dying_count--;
+    }
+    if (space->index.dir != NULL || space->tags != NULL) {
         struct nadb_garbage *garbage = nadb_mem_zalloc(sizeof(*garbage));
-        garbage->index = *index;
+        garbage->index = space->index;
+        garbage->tags = space->tags;
         garbage->next = store->garbage;
         store->garbage = garbage;
         store->events->wake(store->events_ctx);
     }
-    nadb_index_init(index, &store->hash_key);
+    nadb_index_init(&space->index, &store->hash_key);
+    space->tags = NULL;
+    space->expires = 0;
+    space->expires_sum_s = 0;
 }
 
 static void free_discarded(void *ctx, struct nadb_rec *rec)
@@ -125,7 +144,8 @@ bool nadb_space__sweep(struct nadb_store *store, uint64_t budget_us)
     uint64_t begin_us = nadb_clock_mono_us(store->clock);
     while (store->garbage != NULL) {
         struct nadb_garbage *garbage = store->garbage;
-        if (!nadb_index_drain(&garbage->index, &garbage->cursor, free_discarded, store)) {
+        if (!nadb_index_drain(&garbage->index, &garbage->cursor, free_discarded, store) &&
+            (garbage->tags == NULL || !nadb_tagindex_drain(garbage->tags, &garbage->tags_cursor))) {
             store->garbage = garbage->next;
             nadb_mem_free(garbage);
         }
@@ -191,8 +211,7 @@ static bool is_idle(const struct nadb_keyspace *keyspace)
 static void forget(struct nadb_store *store, size_t at)
 {
     struct nadb_keyspace *keyspace = store->keyspaces[at];
-    nadb_index_fini(&keyspace->space->index);
-    nadb_mem_free(keyspace->space);
+    nadb_space__free(keyspace->space);
     nadb_mem_free(keyspace->name);
     keyspace->magic = 0;
     nadb_mem_free(keyspace);
@@ -275,7 +294,7 @@ struct nadb_slice nadb_keyspace_name(const struct nadb_keyspace *keyspace)
 
 uint64_t nadb_keyspace_count(const struct nadb_keyspace *keyspace)
 {
-    return keyspace->space->index.count;
+    return nadb_space__count(keyspace->space);
 }
 
 uint64_t nadb_keyspace_expires(const struct nadb_keyspace *keyspace)
@@ -303,7 +322,8 @@ struct nadb_keyspace *nadb_store_keyspace_next(
     }
     for (; at < store->keyspace_count; at++) {
         struct nadb_keyspace *keyspace = store->keyspaces[at];
-        if (keyspace->name_len == 0 || keyspace->refs > 0 || keyspace->space->index.count > 0) {
+        if (keyspace->name_len == 0 || keyspace->refs > 0 ||
+            nadb_space__count(keyspace->space) > 0) {
             return keyspace;
         }
     }
@@ -313,31 +333,39 @@ struct nadb_keyspace *nadb_store_keyspace_next(
 /* Takes everything out of the space; in durability always the undo log keeps it. */
 static void empty_space(struct nadb_store *store, struct nadb_space *space, uint64_t version)
 {
-    if (store->durability == NADB_DURABILITY_ALWAYS && !store->is_volatile) {
-        struct nadb_space *saved = nadb_mem_alloc(sizeof(*saved));
-        *saved = *space;
-        nadb_index_init(&space->index, &store->hash_key);
-        nadb_undo__push(store,
-            &(struct nadb_undo){
-                .kind = NADB_UNDO_CLEAR, .version = version, .space = space, .saved = saved});
-    } else {
-        nadb_space__discard(store, &space->index);
+    if (store->durability != NADB_DURABILITY_ALWAYS || store->is_volatile) {
+        nadb_space__discard(store, space);
+        return;
     }
+    nadb_pass__restart(space);
+    struct nadb_space *saved = nadb_mem_zalloc(sizeof(*saved));
+    saved->index = space->index;
+    saved->tags = space->tags;
+    saved->dying = space->dying;
+    saved->expires = space->expires;
+    saved->expires_sum_s = space->expires_sum_s;
+    nadb_index_init(&space->index, &store->hash_key);
+    space->tags = NULL;
+    space->dying = NULL;
     space->expires = 0;
     space->expires_sum_s = 0;
+    nadb_undo__push(
+        store, &(struct nadb_undo){
+                   .kind = NADB_UNDO_CLEAR, .version = version, .space = space, .saved = saved});
 }
 
 uint64_t nadb_store_clear(struct nadb_store *store, struct nadb_keyspace *keyspace)
 {
     NADB_ASSERT(store->cmd_is_open);
     struct nadb_space *space = keyspace->space;
-    uint64_t count = space->index.count;
+    uint64_t count = nadb_space__count(space);
+    nadb_space__note_epoch(store, space, NULL);
     if (count == 0) {
         nadb_store__note_seen_all(store);
         return 0;
     }
     nadb_watch__touch_spaces(store, keyspace, NULL);
-    uint64_t version = next_version(store);
+    uint64_t version = nadb_space__next_version(store);
     store->stats.changes_unsaved += count;
     empty_space(store, space, version);
     if (!store->is_volatile) {
@@ -353,7 +381,7 @@ uint64_t nadb_store_drop(struct nadb_store *store, struct nadb_keyspace *keyspac
     if (keyspace->name_len == 0 || !space->has_id) {
         return count;
     }
-    uint64_t version = next_version(store);
+    uint64_t version = nadb_space__next_version(store);
     if (!store->is_volatile) {
         nadb_wbuf__control(store, space, NADB_ENTRY_DROP, version);
         if (store->durability == NADB_DURABILITY_ALWAYS) {
@@ -429,7 +457,7 @@ void nadb_store_swap(struct nadb_store *store, uint64_t db_a, uint64_t db_b)
     if (!store->is_volatile && !is_stored) {
         return; /* nothing to write, so nothing that a reply could wait for */
     }
-    uint64_t version = next_version(store);
+    uint64_t version = nadb_space__next_version(store);
     if (store->is_volatile) {
         return;
     }

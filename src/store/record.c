@@ -44,7 +44,7 @@ struct nadb_rec *nadb_rec_new(const struct nadb_rec_parts *parts)
         };
     }
     if (flags & NADB_REC_HAS_TAGS) {
-        *nadb_rec_tags_part(rec) = parts->tags;
+        *nadb_rec_tags_part(rec) = (struct nadb_rec_tags){.blob = parts->tags};
     }
     if (flags & NADB_REC_HAS_BLOB) {
         *nadb_rec_blob_part(rec) = parts->blob;
@@ -56,7 +56,7 @@ struct nadb_rec *nadb_rec_new(const struct nadb_rec_parts *parts)
 void nadb_rec_free(struct nadb_rec *rec)
 {
     if (rec->flags & NADB_REC_HAS_TAGS) {
-        nadb_blob_unref(*nadb_rec_tags_part(rec));
+        nadb_blob_unref(nadb_rec_tags_part(rec)->blob);
     }
     if (rec->flags & NADB_REC_HAS_BLOB) {
         nadb_blob_unref(*nadb_rec_blob_part(rec));

@@ -10,7 +10,7 @@
  *         16     8  updated_ms (42 bits), high half of the place (22 bits)
  *         24     8  value length (30 bits), accessed_s (25 bits), bit 16 of the key's length, flags
  *         32    24  NADB_REC_HAS_TTL: struct nadb_rec_ttl
- *          .     8  NADB_REC_HAS_TAGS: struct nadb_blob * with the packed tags
+ *          .    16  NADB_REC_HAS_TAGS: struct nadb_rec_tags
  *          .     8  NADB_REC_HAS_BLOB: struct nadb_blob * with the value
  *          .     .  key
  *          .     .  value, unless in a blob
@@ -80,6 +80,15 @@ struct nadb_rec_ttl {
 
 _Static_assert(sizeof(struct nadb_rec_ttl) == 24, "three words");
 
+/* The packed tags, and the record's number in the tag index while it is linked in. */
+struct nadb_rec_tags {
+    struct nadb_blob *blob;
+    uint32_t id;
+    uint32_t unused;
+};
+
+_Static_assert(sizeof(struct nadb_rec_tags) == 16, "two words");
+
 /* Counted bytes, shared by a record, its successor and a flush. */
 struct nadb_blob {
     uint32_t refs;
@@ -105,7 +114,8 @@ static inline size_t nadb_rec_tags_offset(const struct nadb_rec *rec)
 
 static inline size_t nadb_rec_blob_offset(const struct nadb_rec *rec)
 {
-    return nadb_rec_tags_offset(rec) + ((rec->flags & NADB_REC_HAS_TAGS) ? sizeof(void *) : 0);
+    return nadb_rec_tags_offset(rec) +
+           ((rec->flags & NADB_REC_HAS_TAGS) ? sizeof(struct nadb_rec_tags) : 0);
 }
 
 static inline size_t nadb_rec_key_offset(const struct nadb_rec *rec)
@@ -113,9 +123,9 @@ static inline size_t nadb_rec_key_offset(const struct nadb_rec *rec)
     return nadb_rec_blob_offset(rec) + ((rec->flags & NADB_REC_HAS_BLOB) ? sizeof(void *) : 0);
 }
 
-static inline struct nadb_blob **nadb_rec_tags_part(const struct nadb_rec *rec)
+static inline struct nadb_rec_tags *nadb_rec_tags_part(const struct nadb_rec *rec)
 {
-    return (struct nadb_blob **)((uintptr_t)rec + nadb_rec_tags_offset(rec));
+    return (struct nadb_rec_tags *)((uintptr_t)rec + nadb_rec_tags_offset(rec));
 }
 
 static inline struct nadb_blob **nadb_rec_blob_part(const struct nadb_rec *rec)
@@ -145,7 +155,7 @@ static inline struct nadb_slice nadb_rec_tags(const struct nadb_rec *rec)
     if (!(rec->flags & NADB_REC_HAS_TAGS)) {
         return nadb_slice_of(NULL, 0);
     }
-    const struct nadb_blob *tags = *nadb_rec_tags_part(rec);
+    const struct nadb_blob *tags = nadb_rec_tags_part(rec)->blob;
     return nadb_slice_of(tags->data, tags->len);
 }
 

@@ -5,12 +5,15 @@
  * into the index, strictly in the order of the log and in slices, so that clients get -LOADING
  * instead of silence. */
 #include "src/base/assert.h"
+#include "src/base/glob.h"
 #include "src/base/mem.h"
 #include "src/store/store_internal.h"
 
 #define WINDOW         4u  /* units being decoded at a time */
 #define ENTRY_OVERHEAD 40u /* of an entry on disk, about */
 #define APPLY_GROUP    16u /* entries whose places are warmed together */
+#define DOOM_VISIT     64u
+#define DOOM_CHUNK     (DOOM_VISIT + 4096u) /* a visit passes its number by a segment at most */
 
 /* A chunk of the log, made ready for the index. */
 struct part {
@@ -35,6 +38,15 @@ struct unit {
     struct part part;
 };
 
+/* An INVALIDATE being applied: what it selects goes, but for what is newer. */
+struct doom {
+    struct nadb_space *space; /* NULL: none is under way */
+    struct nadb_tag_result result;
+    struct nadb_slice pattern; /* in the entry */
+    uint64_t version;
+    uint64_t at; /* next id, or position in the index */
+};
+
 struct nadb_replay {
     struct nadb_job open_job;
     /* the worker's until open has ended */
@@ -50,7 +62,9 @@ struct nadb_replay {
     enum nadb_err err;
     struct nadb_error error;
     uint64_t entries, version_max, started_us;
+    uint64_t wall_ms; /* the latest that the log knows of */
     bool has_reserved;
+    struct doom doom;
 };
 
 /* ---- the workers' half ---- */
@@ -309,11 +323,12 @@ static void fail_entry(struct nadb_store *store, const struct nadb_entry *entry,
     fail(store, err, &error);
 }
 
-static void remove_plain(struct nadb_space *space, nadb_index_slot slot, uint64_t hash)
+static void remove_plain(
+    struct nadb_store *store, struct nadb_space *space, nadb_index_slot slot, uint64_t hash)
 {
     struct nadb_rec *rec = nadb_index_rec(slot);
+    nadb_change__exchange(store, space, rec, NULL);
     nadb_index_remove(&space->index, slot, hash);
-    nadb_change__detach(space, rec);
     nadb_rec_free(rec);
 }
 
@@ -324,16 +339,14 @@ static void apply_put(struct nadb_store *store, struct nadb_space *space,
     nadb_index_slot slot = nadb_index_find(&space->index, entry->key, hash);
     if (slot != NULL && rec != NULL) {
         struct nadb_rec *old = nadb_index_rec(slot);
-        nadb_change__detach(space, old);
+        nadb_change__exchange(store, space, old, rec);
         nadb_index_replace(slot, rec);
         nadb_rec_free(old);
     } else if (slot != NULL) {
-        remove_plain(space, slot, hash);
+        remove_plain(store, space, slot, hash);
     } else if (rec != NULL) {
         nadb_index_insert(&space->index, rec, hash);
-    }
-    if (rec != NULL) {
-        nadb_change__attach(store, space, rec);
+        nadb_change__exchange(store, space, NULL, rec);
     }
 }
 
@@ -347,12 +360,83 @@ static void reserve(struct nadb_store *store, struct nadb_space *space, const st
     }
 }
 
-static void apply_clear(struct nadb_store *store, struct nadb_space *space)
+/* ---- INVALIDATE ---- */
+
+static void begin_doom(
+    struct nadb_store *store, struct nadb_space *space, const struct nadb_entry *entry)
 {
-    nadb_space__discard(store, &space->index);
-    space->expires = 0;
-    space->expires_sum_s = 0;
+    struct doom *doom = &store->replay->doom;
+    struct nadb_selector selector;
+    nadb_selector_init(&selector);
+    if (nadb_selector_unpack(&selector, entry->value, &doom->pattern)) {
+        nadb_space__select(space, &selector, &doom->result);
+        doom->space = space;
+        doom->version = entry->version;
+        doom->at = 0;
+    } else {
+        fail_entry(store, entry, "malformed selector");
+    }
+    nadb_selector_fini(&selector);
 }
+
+struct doomed {
+    const struct doom *doom;
+    size_t count;
+    struct nadb_rec *recs[DOOM_CHUNK];
+};
+
+static void note_doomed(void *ctx, struct nadb_rec *rec)
+{
+    struct doomed *doomed = ctx;
+    const struct doom *doom = doomed->doom;
+    bool is_match = doom->pattern.len == 0 || nadb_glob_match(doom->pattern, nadb_rec_key(rec));
+    if (rec->version < doom->version && is_match && nadb_tag_result_has(&doom->result, rec)) {
+        NADB_ASSERT(doomed->count < DOOM_CHUNK);
+        doomed->recs[doomed->count++] = rec;
+    }
+}
+
+/* Finds some more; true at the end. */
+static bool find_doomed(struct doom *doom, struct doomed *doomed)
+{
+    const struct nadb_space *space = doom->space;
+    if (doom->result.is_inverted) {
+        /* Records with equal leading bits of their hashes come together: leave room for them. */
+        doom->at = nadb_index_visit(&space->index, doom->at, DOOM_VISIT, note_doomed, doomed);
+        return doom->at == 0;
+    }
+    uint32_t ids[DOOM_VISIT];
+    size_t got = doom->at > UINT32_MAX
+                     ? 0
+                     : nadb_bitmap_read(doom->result.ids, (uint32_t)doom->at, ids, DOOM_VISIT);
+    for (size_t i = 0; i < got; i++) {
+        struct nadb_rec *rec = nadb_tagindex_rec(space->tags, ids[i]);
+        if (rec != NULL) {
+            note_doomed(doomed, rec);
+        }
+        doom->at = (uint64_t)ids[i] + 1;
+    }
+    return got == 0;
+}
+
+/* Removes some of what is doomed; the last time ends it. */
+static void step_doom(struct nadb_store *store)
+{
+    struct doom *doom = &store->replay->doom;
+    struct doomed doomed = {.doom = doom};
+    bool is_at_end = find_doomed(doom, &doomed);
+    for (size_t i = 0; i < doomed.count; i++) {
+        struct nadb_slice key = nadb_rec_key(doomed.recs[i]);
+        uint64_t hash = nadb_hash(store->hash_key, key);
+        remove_plain(store, doom->space, nadb_index_find(&doom->space->index, key, hash), hash);
+    }
+    if (is_at_end) {
+        nadb_bitmap_free(doom->result.ids);
+        *doom = (struct doom){0};
+    }
+}
+
+/* ---- entries ---- */
 
 static void apply(struct nadb_store *store, struct part *part, size_t at)
 {
@@ -367,6 +451,9 @@ static void apply(struct nadb_store *store, struct part *part, size_t at)
     if (entry->version > store->replay->version_max) {
         store->replay->version_max = entry->version;
     }
+    if (part->chunk.dead_ms[at] > store->replay->wall_ms) {
+        store->replay->wall_ms = part->chunk.dead_ms[at];
+    }
     switch (entry->kind) {
     case NADB_ENTRY_PUT:
         reserve(store, space, part);
@@ -376,12 +463,12 @@ static void apply(struct nadb_store *store, struct part *part, size_t at)
     case NADB_ENTRY_DELETE: {
         nadb_index_slot slot = nadb_index_find(&space->index, entry->key, hash);
         if (slot != NULL) {
-            remove_plain(space, slot, hash);
+            remove_plain(store, space, slot, hash);
         }
         break;
     }
     case NADB_ENTRY_CLEAR:
-        apply_clear(store, space);
+        nadb_space__discard(store, space);
         break;
     case NADB_ENTRY_NAME:
         if (entry->key.len > NADB_NAMESPACE_LEN_MAX) {
@@ -391,9 +478,12 @@ static void apply(struct nadb_store *store, struct part *part, size_t at)
         nadb_keyspace__bind(store, entry->keyspace, entry->db, entry->key);
         break;
     case NADB_ENTRY_DROP:
-        apply_clear(store, space);
+        nadb_space__discard(store, space);
         nadb_space__unset_id(store, space);
         nadb_keyspace__forget_idle(store);
+        break;
+    case NADB_ENTRY_INVALIDATE:
+        begin_doom(store, space, entry);
         break;
     default:
         fail_entry(store, entry, "unknown kind");
@@ -414,11 +504,12 @@ static void apply_group(struct nadb_store *store, struct part *part)
             nadb_index_prefetch_slot(&store->spaces[id]->index, part->hashes[i]);
         }
     }
-    for (size_t i = begin; i < end && replay->err == NADB_OK; i++) {
-        apply(store, part, i);
+    size_t i = begin;
+    while (i < end && replay->err == NADB_OK && replay->doom.space == NULL) {
+        apply(store, part, i++);
     }
-    replay->entry_at = end;
-    replay->entries += end - begin;
+    replay->entry_at = i;
+    replay->entries += i - begin;
 }
 
 static void finish(struct nadb_store *store)
@@ -433,6 +524,7 @@ static void finish(struct nadb_store *store)
     store->version = replay->version_max > version ? replay->version_max : version;
     store->durable = store->written = store->version;
     store->batch_seq = replay->info.last_batch_seq;
+    nadb_epochs__open(store, replay->wall_ms, replay->info.last_batch_seq == 0);
     nadb_replay__free(store);
     store->phase = err == NADB_OK ? NADB_STORE_OPEN : NADB_STORE_CLOSED;
     store->events->opened(store->events_ctx, err, &error);
@@ -448,8 +540,13 @@ bool nadb_replay__step(struct nadb_store *store, uint64_t budget_us)
         if (!unit->has_part) {
             return false;
         }
-        while (replay->entry_at < unit->part.chunk.count && replay->err == NADB_OK) {
-            apply_group(store, &unit->part);
+        while ((replay->entry_at < unit->part.chunk.count || replay->doom.space != NULL) &&
+               replay->err == NADB_OK) {
+            if (replay->doom.space != NULL) {
+                step_doom(store);
+            } else {
+                apply_group(store, &unit->part);
+            }
             if (nadb_store__elapsed_us(store, begin_us) >= budget_us) {
                 return true;
             }
@@ -479,6 +576,7 @@ void nadb_replay__free(struct nadb_store *store)
 {
     if (store->replay != NULL) {
         NADB_ASSERT(store->replay->busy_count == 0);
+        nadb_bitmap_free(store->replay->doom.result.ids);
         free_units(store);
         nadb_mem_free(store->replay);
         store->replay = NULL;

@@ -28,6 +28,7 @@ struct nadb_store *nadb_store_new(const struct nadb_store_opts *opts)
         store->hash_key = nadb_hash_key_random();
     }
     nadb_store_set_buffer(store, opts->buffer_size_bytes, opts->flush_interval_ms);
+    store->epochs_max = NADB_EPOCHS_MAX_DEFAULT;
     nadb_flight__init(store);
     nadb_store_turn_begin(store);
     store->wheel = nadb_wheel_new(store->now_ms);
@@ -78,12 +79,13 @@ void nadb_store_free(struct nadb_store *store)
         struct nadb_garbage *garbage = store->garbage;
         store->garbage = garbage->next;
         nadb_space__free_index(&garbage->index, garbage->cursor);
+        while (garbage->tags != NULL && nadb_tagindex_drain(garbage->tags, &garbage->tags_cursor)) {
+        }
         nadb_mem_free(garbage);
     }
     for (size_t i = 0; i < store->keyspace_count; i++) {
         struct nadb_keyspace *keyspace = store->keyspaces[i];
-        nadb_space__free_index(&keyspace->space->index, 0);
-        nadb_mem_free(keyspace->space);
+        nadb_space__free(keyspace->space);
         nadb_mem_free(keyspace->name);
         nadb_mem_free(keyspace);
     }
@@ -154,6 +156,7 @@ bool nadb_store_step(struct nadb_store *store, uint64_t budget_us)
     bool has_more = nadb_flight__land(store, budget_us);
     if (store->phase == NADB_STORE_OPEN) {
         has_more |= nadb_store_retire(store, budget_us);
+        has_more |= nadb_dying__sweep(store, budget_us);
         has_more |= nadb_space__sweep(store, budget_us);
     }
     return has_more;
@@ -258,6 +261,7 @@ const struct nadb_rec *nadb_store_read(
 
 struct scan {
     const struct nadb_store *store;
+    const struct nadb_space *space;
     nadb_store_visit_fn *visit;
     void *ctx;
 };
@@ -266,7 +270,8 @@ static void scan_record(void *ctx, struct nadb_rec *rec)
 {
     const struct scan *scan = ctx;
     uint64_t expire_ms = nadb_rec_expire_ms(rec);
-    if (expire_ms == 0 || expire_ms > scan->store->now_ms) {
+    if ((expire_ms == 0 || expire_ms > scan->store->now_ms) &&
+        !nadb_space__is_dying(scan->space, rec)) {
         scan->visit(scan->ctx, rec);
     }
 }
@@ -276,7 +281,7 @@ uint64_t nadb_store_scan(struct nadb_store *store, struct nadb_keyspace *keyspac
     nadb_store_visit_fn *visit, void *ctx)
 {
     nadb_store__note_seen_all(store);
-    struct scan scan = {store, visit, ctx};
+    struct scan scan = {store, keyspace->space, visit, ctx};
     return nadb_index_visit(
                &keyspace->space->index, cursor << 1, SCAN_RECORDS, scan_record, &scan) >>
            1;
@@ -293,7 +298,8 @@ const struct nadb_rec *nadb_store_random(struct nadb_store *store, struct nadb_k
             return NULL;
         }
         uint64_t expire_ms = nadb_rec_expire_ms(rec);
-        if (expire_ms == 0 || expire_ms > store->now_ms) {
+        if ((expire_ms == 0 || expire_ms > store->now_ms) &&
+            !nadb_space__is_dying(keyspace->space, rec)) {
             return rec;
         }
     }
@@ -321,7 +327,7 @@ void nadb_store_stats(const struct nadb_store *store, struct nadb_store_stats *r
     ret->state = store->state;
     ret->version = store->version;
     for (size_t i = 0; i < store->keyspace_count; i++) {
-        ret->keys += store->keyspaces[i]->space->index.count;
+        ret->keys += nadb_space__count(store->keyspaces[i]->space);
         ret->index_bytes += store->keyspaces[i]->space->index.bytes;
     }
 }

@@ -7,6 +7,8 @@
  *     flush.c     the buffer becomes the flight: a batch that a worker writes; then its records
  *                 learn where they are kept, and what waited for them goes on
  *     undo.c      in durability always, what a failed flight brought is taken back
+ *     tagindex.c  which records carry which tags, changed in the same step as the index
+ *     invalidate.c  records go out of sight by tag, and are freed in slices
  *
  * Invariants:
  *   1. A record is DIRTY exactly while it is in the write buffer or in the flight, at
@@ -22,8 +24,10 @@
 #define NADB_STORE_STORE_INTERNAL_H
 
 #include "src/base/hash.h"
+#include "src/store/epochs.h"
 #include "src/store/index.h"
-#include "src/store/store.h"
+#include "src/store/tagindex.h"
+#include "src/store/tags.h"
 #include "src/store/wheel.h"
 
 #define NADB_STORE_MAGIC    0x53544f52u
@@ -48,6 +52,10 @@ struct nadb_space {
     uint64_t expires;       /* records with a TTL */
     uint64_t expires_sum_s; /* of their deadlines */
     struct nadb_index index;
+    struct nadb_tagindex *tags;     /* owned; NULL while nothing was ever tagged */
+    struct nadb_dying *dying;       /* owned; invalidated records that are still in the index */
+    struct nadb_invalidation *pass; /* not owned; is told of every change, see invalidate.c */
+    struct nadb_epochs *epochs;     /* owned; NULL: nothing was invalidated since the start */
 };
 
 struct nadb_keyspace {
@@ -75,11 +83,11 @@ enum nadb_wbuf_kind {
 
 /* A change of a whole space. */
 struct nadb_control {
-    enum nadb_entry_kind kind; /* CLEAR, NAME or DROP */
+    enum nadb_entry_kind kind; /* CLEAR, NAME, DROP or INVALIDATE */
     uint16_t db;
     uint64_t version;
-    size_t name_len;
-    char name[];
+    size_t len;
+    char bytes[]; /* NAME: the name; INVALIDATE: the packed selector */
 };
 
 struct nadb_wbuf {
@@ -101,6 +109,8 @@ void nadb_wbuf__put(struct nadb_store *store, struct nadb_space *space, struct n
 void nadb_wbuf__delete(struct nadb_store *store, struct nadb_space *space, struct nadb_rec *tomb);
 void nadb_wbuf__control(struct nadb_store *store, struct nadb_space *space,
     enum nadb_entry_kind kind, uint64_t version);
+void nadb_wbuf__invalidate(
+    struct nadb_store *store, struct nadb_space *space, struct nadb_slice packed, uint64_t version);
 
 /* Another record, tombstone or (rec NULL) nothing takes the place of the dirty `old`. */
 void nadb_wbuf__replace(
@@ -119,16 +129,18 @@ static inline uint64_t nadb_wbuf__cost(const struct nadb_rec *rec)
 /* ---- undo.c ---- */
 
 enum nadb_undo_kind {
-    NADB_UNDO_RECORD, /* `rec` (NULL: nothing) took the place of `old` (NULL: nothing) */
-    NADB_UNDO_CLEAR,  /* the space held `saved` */
-    NADB_UNDO_NAME,   /* the space got its number */
-    NADB_UNDO_DROP,   /* the space lost its number, id */
-    NADB_UNDO_SWAP,   /* databases db_a and db_b changed places */
+    NADB_UNDO_RECORD,     /* `rec` (NULL: nothing) took the place of `old` (NULL: nothing) */
+    NADB_UNDO_CLEAR,      /* the space held `saved` */
+    NADB_UNDO_NAME,       /* the space got its number */
+    NADB_UNDO_DROP,       /* the space lost its number, id */
+    NADB_UNDO_SWAP,       /* databases db_a and db_b changed places */
+    NADB_UNDO_INVALIDATE, /* records of the space went out of sight */
 };
 
 struct nadb_undo {
     enum nadb_undo_kind kind;
-    bool is_expiry; /* RECORD: nobody's wish */
+    bool is_expiry;   /* RECORD: nobody's wish */
+    uint64_t dead_by; /* RECORD: the version of the invalidation that `old` was gone by, or 0 */
     uint16_t id;
     uint64_t version;
     struct nadb_space *space;
@@ -206,6 +218,8 @@ struct nadb_garbage {
     struct nadb_garbage *next;
     struct nadb_index index;
     size_t cursor;
+    struct nadb_tagindex *tags;
+    size_t tags_cursor;
 };
 
 /* Makes sure that the space has a number and the backend will know it. */
@@ -213,8 +227,11 @@ void nadb_space__name(struct nadb_store *store, struct nadb_space *space);
 void nadb_space__set_id(struct nadb_store *store, struct nadb_space *space, uint16_t id);
 void nadb_space__unset_id(struct nadb_store *store, struct nadb_space *space);
 
-/* Hands the space's index to the garbage (or to the undo log's owner) and leaves it empty. */
-void nadb_space__discard(struct nadb_store *store, struct nadb_index *index);
+/* Hands what the space holds to the garbage and leaves it empty. */
+void nadb_space__discard(struct nadb_store *store, struct nadb_space *space);
+
+/* Frees what it holds, and the space, at once. */
+void nadb_space__free(struct nadb_space *space);
 
 /* Frees an index that has been drained up to `cursor`, with its records, at once. */
 void nadb_space__free_index(struct nadb_index *index, size_t cursor);
@@ -242,9 +259,85 @@ nadb_index_slot nadb_change__find_live(
 /* `rec`, which the wheel handed out, is due. */
 void nadb_change__expire(struct nadb_store *store, struct nadb_rec *rec);
 
-/* Counts `rec` in the index's neighbourhood: TTL counters and wheel. */
-void nadb_change__attach(struct nadb_store *store, struct nadb_space *space, struct nadb_rec *rec);
-void nadb_change__detach(struct nadb_space *space, struct nadb_rec *rec);
+/* Around every change of the index: `rec` is linked in where `old` was; either may be NULL. Brings
+ * deadlines, wheel and tag index along. `old` is still whole. */
+void nadb_change__exchange(
+    struct nadb_store *store, struct nadb_space *space, struct nadb_rec *old, struct nadb_rec *rec);
+
+/* Takes an invalidated record out for good. */
+void nadb_change__bury(
+    struct nadb_store *store, struct nadb_space *space, nadb_index_slot slot, uint64_t hash);
+
+/* Deletes a record that is live, durably. */
+void nadb_change__delete(
+    struct nadb_store *store, struct nadb_space *space, nadb_index_slot slot, uint64_t hash);
+
+/* A command has changed a keyspace as a whole: gives the change its version. */
+uint64_t nadb_space__next_version(struct nadb_store *store);
+
+/* ---- invalidate.c ---- */
+
+/* Records out of sight, until they are swept. */
+struct nadb_dying {
+    struct nadb_bitmap *ids;
+    uint64_t count; /* of records that are still in the index */
+    uint64_t version;
+    bool must_be_durable; /* nothing is swept before that: the undo log may bring it back */
+    bool has_untagged;    /* untagged records older than `version` that match the pattern, too */
+    char *pattern;        /* owned */
+    size_t pattern_len;   /* 0: all */
+    uint64_t next_id;     /* the sweep goes on here */
+    uint64_t next_at;     /* and here, in the index, when all ids are done */
+};
+
+bool nadb_dying__has(const struct nadb_space *space, const struct nadb_rec *rec);
+void nadb_dying__free(struct nadb_dying *dying); /* NULL allowed */
+
+static inline bool nadb_space__is_dying(const struct nadb_space *space, const struct nadb_rec *rec)
+{
+    return NADB_UNLIKELY(space->dying != NULL) && nadb_dying__has(space, rec);
+}
+
+/* May a rollback bring back what is dying? */
+bool nadb_dying__may_return(const struct nadb_store *store, const struct nadb_space *space);
+
+/* The index changes: keeps the set of the dying, and an invalidation under way, exact. Before the
+ * tag index lets go of `old`, and after it has learnt of `rec`. */
+void nadb_dying__note_unlink(struct nadb_space *space, const struct nadb_rec *old);
+void nadb_dying__note_linked(struct nadb_space *space, const struct nadb_rec *rec);
+void nadb_pass__note_unlink(struct nadb_space *space, const struct nadb_rec *old);
+void nadb_pass__note_linked(struct nadb_space *space, const struct nadb_rec *rec);
+
+/* More has changed than links: a pass of the space begins anew, or has lost its space. */
+void nadb_pass__restart(struct nadb_space *space);
+void nadb_pass__forget_space(struct nadb_space *space);
+
+/* Frees the dying for about `budget_us`; true when there are more that may be freed. */
+bool nadb_dying__sweep(struct nadb_store *store, uint64_t budget_us);
+
+/* Records of the space in sight. */
+static inline uint64_t nadb_space__count(const struct nadb_space *space)
+{
+    return space->index.count - (NADB_UNLIKELY(space->dying != NULL) ? space->dying->count : 0);
+}
+
+/* ---- tags.c ---- */
+
+/* The store opens: epochs go on above all that were given before; `wall_ms` is the latest time that
+ * the backend knows of. */
+void nadb_epochs__open(struct nadb_store *store, uint64_t wall_ms, bool was_empty);
+
+/* What the selector selects of the space, the dying included. */
+void nadb_space__select(const struct nadb_space *space, const struct nadb_selector *selector,
+    struct nadb_tag_result *ret);
+
+/* NADB_OK, or NADB_ETOOMANY when running it would take too long. */
+NADB_MUST_CHECK enum nadb_err nadb_space__check_cost(const struct nadb_space *space,
+    const struct nadb_selector *selector, struct nadb_error *reterr);
+
+/* The tags that the selector names are invalidated now; NULL: everything is. */
+void nadb_space__note_epoch(
+    struct nadb_store *store, struct nadb_space *space, const struct nadb_selector *selector);
 
 /* ---- watch.c ---- */
 
@@ -262,6 +355,9 @@ void nadb_watch__touch(
  * that exist in either are touched. */
 void nadb_watch__touch_spaces(
     struct nadb_store *store, const struct nadb_keyspace *a, const struct nadb_keyspace *b);
+
+/* Watched keys of the keyspace whose records are dying are touched. */
+void nadb_watch__touch_dying(struct nadb_store *store, const struct nadb_keyspace *keyspace);
 
 /* ---- the store ---- */
 
@@ -339,6 +435,13 @@ struct nadb_store {
     struct nadb_garbage *garbage;
     struct nadb_watch_table watches;
     struct nadb_replay *replay;
+    size_t dying_count; /* spaces with dying records */
+
+    /* epochs */
+    uint64_t epoch;                   /* the newest */
+    struct nadb_epoch horizon_opened; /* what was before the start is not known */
+    uint64_t epochs_max;
+    struct nadb_tag_stats tag_stats; /* those that are counted */
 
     /* statistics */
     struct nadb_store_stats stats; /* those that are counted, the rest is filled in on demand */

@@ -44,7 +44,7 @@ void nadb_undo__forget(struct nadb_store *store, uint64_t version)
             nadb_rec_free(undo->old);
         }
         if (undo->saved != NULL) {
-            nadb_space__discard(store, &undo->saved->index);
+            nadb_space__discard(store, undo->saved);
             nadb_mem_free(undo->saved);
         }
         log->first = (log->first + 1) & (log->cap - 1);
@@ -65,7 +65,8 @@ static void undo_record(struct nadb_store *store, const struct nadb_undo *undo)
     struct nadb_index *index = &undo->space->index;
     const struct nadb_rec *any = undo->rec != NULL ? undo->rec : undo->old;
     uint64_t hash = nadb_hash(store->hash_key, nadb_rec_key(any));
-    if (undo->is_expiry && is_backends(store, undo->old)) {
+    bool is_dead = undo->dead_by != 0 && undo->dead_by <= store->durable;
+    if (is_dead || (undo->is_expiry && is_backends(store, undo->old))) {
         nadb_flight__dispose(store, undo->old);
         return;
     }
@@ -73,7 +74,7 @@ static void undo_record(struct nadb_store *store, const struct nadb_undo *undo)
     if (undo->rec != NULL) {
         nadb_index_slot slot = nadb_index_find(index, nadb_rec_key(undo->rec), hash);
         NADB_ASSERT(slot != NULL && nadb_index_rec(slot) == undo->rec);
-        nadb_change__detach(undo->space, undo->rec);
+        nadb_change__exchange(store, undo->space, undo->rec, undo->old);
         if (undo->old != NULL) {
             nadb_index_replace(slot, undo->old);
         } else {
@@ -82,9 +83,7 @@ static void undo_record(struct nadb_store *store, const struct nadb_undo *undo)
         nadb_rec_free(undo->rec);
     } else {
         nadb_index_insert(index, undo->old, hash);
-    }
-    if (undo->old != NULL) {
-        nadb_change__attach(store, undo->space, undo->old);
+        nadb_change__exchange(store, undo->space, NULL, undo->old);
     }
 }
 
@@ -100,8 +99,12 @@ static void undo_clear(struct nadb_store *store, const struct nadb_undo *undo)
 {
     struct nadb_space *space = undo->space;
     NADB_ASSERT(space->index.count == 0);
+    nadb_pass__restart(space);
     nadb_index_fini(&space->index);
+    nadb_tagindex_free(space->tags);
     space->index = undo->saved->index;
+    space->tags = undo->saved->tags;
+    space->dying = undo->saved->dying;
     space->expires = undo->saved->expires;
     space->expires_sum_s = undo->saved->expires_sum_s;
     uint64_t at = 0;
@@ -110,6 +113,18 @@ static void undo_clear(struct nadb_store *store, const struct nadb_undo *undo)
     } while (at != 0);
     nadb_watch__touch_spaces(store, space->owner, NULL);
     nadb_mem_free(undo->saved);
+}
+
+/* What went out of sight is seen again, but for what has been buried: that comes back, or not, by
+ * its own entry of the log. */
+static void undo_invalidate(struct nadb_store *store, const struct nadb_undo *undo)
+{
+    NADB_ASSERT(undo->space->dying != NULL && undo->space->dying->version == undo->version);
+    nadb_pass__restart(undo->space);
+    nadb_watch__touch_dying(store, undo->space->owner);
+    nadb_dying__free(undo->space->dying);
+    undo->space->dying = NULL;
+    store->dying_count--;
 }
 
 void nadb_undo__roll_back(struct nadb_store *store)
@@ -129,6 +144,9 @@ void nadb_undo__roll_back(struct nadb_store *store)
             break;
         case NADB_UNDO_DROP:
             nadb_space__set_id(store, undo->space, undo->id);
+            break;
+        case NADB_UNDO_INVALIDATE:
+            undo_invalidate(store, undo);
             break;
         case NADB_UNDO_SWAP:
             nadb_keyspace__exchange(store, undo->db_a, undo->db_b);
@@ -154,8 +172,7 @@ void nadb_undo__fini(struct nadb_store *store)
             nadb_rec_free(undo->old);
         }
         if (undo->saved != NULL) {
-            nadb_space__free_index(&undo->saved->index, 0);
-            nadb_mem_free(undo->saved);
+            nadb_space__free(undo->saved);
         }
     }
     nadb_mem_free(log->items);

@@ -124,10 +124,19 @@ void nadb_watch__touch(
     }
 }
 
+/* The record of a watched key, due or dying as it may be; NULL: there is none. */
+static const struct nadb_rec *find_rec(
+    const struct nadb_keyspace *keyspace, const struct nadb_watch *watch)
+{
+    nadb_index_slot slot = nadb_index_find(
+        &keyspace->space->index, nadb_slice_of(watch->key, watch->key_len), watch->hash);
+    return slot == NULL ? NULL : nadb_index_rec(slot);
+}
+
 static bool has_key(const struct nadb_keyspace *keyspace, const struct nadb_watch *watch)
 {
-    return keyspace != NULL && nadb_index_find(&keyspace->space->index,
-                                   nadb_slice_of(watch->key, watch->key_len), watch->hash) != NULL;
+    const struct nadb_rec *rec = keyspace == NULL ? NULL : find_rec(keyspace, watch);
+    return rec != NULL && !nadb_space__is_dying(keyspace->space, rec);
 }
 
 void nadb_watch__touch_spaces(
@@ -138,6 +147,20 @@ void nadb_watch__touch_spaces(
              watch = watch->bucket_next) {
             if ((watch->keyspace == a || watch->keyspace == b) &&
                 (has_key(a, watch) || has_key(b, watch))) {
+                watch->watcher->is_dirty = true;
+            }
+        }
+    }
+}
+
+void nadb_watch__touch_dying(struct nadb_store *store, const struct nadb_keyspace *keyspace)
+{
+    for (size_t i = 0; i < store->watches.bucket_count; i++) {
+        for (struct nadb_watch *watch = store->watches.buckets[i]; watch != NULL;
+             watch = watch->bucket_next) {
+            const struct nadb_rec *rec =
+                watch->keyspace == keyspace ? find_rec(keyspace, watch) : NULL;
+            if (rec != NULL && nadb_space__is_dying(keyspace->space, rec)) {
                 watch->watcher->is_dirty = true;
             }
         }

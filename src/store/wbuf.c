@@ -46,7 +46,12 @@ static void describe_control(const struct nadb_control *control, struct nadb_ent
     ret->kind = control->kind;
     ret->db = control->db;
     ret->version = control->version;
-    ret->key = nadb_slice_of(control->name, control->name_len);
+    struct nadb_slice bytes = nadb_slice_of(control->bytes, control->len);
+    if (control->kind == NADB_ENTRY_INVALIDATE) {
+        ret->value = bytes;
+    } else {
+        ret->key = bytes;
+    }
 }
 
 static void describe_put(const struct nadb_rec *rec, uint64_t now_s, struct nadb_entry *ret)
@@ -108,22 +113,36 @@ void nadb_wbuf__delete(struct nadb_store *store, struct nadb_space *space, struc
     append(store, make_entry(space->id, tomb, NADB_WBUF_DELETE), nadb_wbuf__cost(tomb));
 }
 
+static void append_control(struct nadb_store *store, struct nadb_space *space,
+    enum nadb_entry_kind kind, uint64_t version, struct nadb_slice bytes)
+{
+    struct nadb_control *control = nadb_mem_alloc(sizeof(*control) + bytes.len);
+    *control = (struct nadb_control){
+        .kind = kind,
+        .db = (uint16_t)space->owner->db,
+        .version = version,
+        .len = bytes.len,
+    };
+    if (bytes.len > 0) {
+        memcpy(control->bytes, bytes.data, bytes.len);
+    }
+    append(store, make_entry(space->id, control, NADB_WBUF_CONTROL), CONTROL_COST + bytes.len);
+}
+
 void nadb_wbuf__control(
     struct nadb_store *store, struct nadb_space *space, enum nadb_entry_kind kind, uint64_t version)
 {
-    const struct nadb_keyspace *owner = space->owner;
-    size_t name_len = kind == NADB_ENTRY_NAME ? owner->name_len : 0;
-    struct nadb_control *control = nadb_mem_alloc(sizeof(*control) + name_len);
-    *control = (struct nadb_control){
-        .kind = kind,
-        .db = (uint16_t)owner->db,
-        .version = version,
-        .name_len = name_len,
-    };
-    if (name_len > 0) {
-        memcpy(control->name, owner->name, name_len);
+    struct nadb_slice name = {NULL, 0};
+    if (kind == NADB_ENTRY_NAME) {
+        name = nadb_keyspace_name(space->owner);
     }
-    append(store, make_entry(space->id, control, NADB_WBUF_CONTROL), CONTROL_COST + name_len);
+    append_control(store, space, kind, version, name);
+}
+
+void nadb_wbuf__invalidate(
+    struct nadb_store *store, struct nadb_space *space, struct nadb_slice packed, uint64_t version)
+{
+    append_control(store, space, NADB_ENTRY_INVALIDATE, version, packed);
 }
 
 void nadb_wbuf__replace(
