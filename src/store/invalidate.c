@@ -37,7 +37,7 @@ struct nadb_invalidation {
     struct nadb_space *space; /* NULL: it is gone */
     struct nadb_buf packed;   /* owned: selector and pattern as they go into the log */
     struct nadb_selector selector;
-    struct nadb_slice pattern; /* empty: all keys */
+    struct nadb_slice pattern; /* data NULL: all keys */
     bool must_restart;
     bool by_index;             /* the untagged, too: through the map of keys */
     struct nadb_bitmap *todo;  /* owned: ids that were selected at the beginning */
@@ -54,7 +54,7 @@ static bool is_tagged(const struct nadb_rec *rec)
 
 static bool matches(struct nadb_slice pattern, const struct nadb_rec *rec)
 {
-    return pattern.len == 0 || nadb_glob_match(pattern, nadb_rec_key(rec));
+    return pattern.data == NULL || nadb_glob_match(pattern, nadb_rec_key(rec));
 }
 
 /* ---- the dying ---- */
@@ -419,8 +419,8 @@ static void hide(struct nadb_store *store, struct nadb_keyspace *keyspace,
         .has_untagged = hidden.has_untagged,
         .pattern_len = invalidation->pattern.len,
     };
-    if (dying->pattern_len > 0) {
-        dying->pattern = nadb_mem_alloc(dying->pattern_len);
+    if (invalidation->pattern.data != NULL) {
+        dying->pattern = nadb_mem_alloc(dying->pattern_len + 1);
         memcpy(dying->pattern, invalidation->pattern.data, dying->pattern_len);
     }
     space->dying = dying;
@@ -457,7 +457,7 @@ static struct nadb_invalidation *invalidation_new(
 static struct hidden gather(struct nadb_space *space, struct nadb_invalidation *invalidation,
     struct nadb_tag_result *result)
 {
-    if (invalidation->pattern.len > 0) {
+    if (invalidation->pattern.data != NULL) {
         struct hidden hidden = {
             .ids = invalidation->match,
             .count = nadb_bitmap_count(invalidation->match) + invalidation->untagged,
@@ -491,7 +491,7 @@ static bool remove_many(struct nadb_store *store, struct nadb_keyspace *keyspace
         *ret_count = delete_each(store, space, opts, result);
         return true;
     }
-    if (invalidation->pattern.len > 0 && !run_pass(store, space, invalidation, opts)) {
+    if (invalidation->pattern.data != NULL && !run_pass(store, space, invalidation, opts)) {
         return false;
     }
     struct hidden hidden = gather(space, invalidation, result);
@@ -507,7 +507,7 @@ static bool remove_many(struct nadb_store *store, struct nadb_keyspace *keyspace
 
 static bool is_everything(const struct nadb_invalidate_opts *opts, struct nadb_tag_result *result)
 {
-    return opts->pattern.len == 0 && result->is_inverted && nadb_bitmap_count(result->ids) == 0;
+    return opts->pattern.data == NULL && result->is_inverted && nadb_bitmap_count(result->ids) == 0;
 }
 
 /* Whoever clears the keyspace (is_noted) has noted the epoch. */

@@ -389,7 +389,7 @@ static void note_doomed(void *ctx, struct nadb_rec *rec)
 {
     struct doomed *doomed = ctx;
     const struct doom *doom = doomed->doom;
-    bool is_match = doom->pattern.len == 0 || nadb_glob_match(doom->pattern, nadb_rec_key(rec));
+    bool is_match = doom->pattern.data == NULL || nadb_glob_match(doom->pattern, nadb_rec_key(rec));
     if (rec->version < doom->version && is_match && nadb_tag_result_has(&doom->result, rec)) {
         NADB_ASSERT(doomed->count < DOOM_CHUNK);
         doomed->recs[doomed->count++] = rec;

@@ -8,6 +8,7 @@
 #include "src/base/codec.h"
 #include "src/base/mem.h"
 #include "src/base/parse.h"
+#include "src/store/packed.h"
 
 #define OPS_FIRST 16u
 #define ARGS_MAX  (1u << 20)
@@ -345,19 +346,6 @@ enum nadb_err nadb_selector_parse(struct nadb_selector *selector, struct nadb_sl
 
 /* ---- one record ---- */
 
-static bool has_tag(struct nadb_slice packed, struct nadb_slice tag)
-{
-    for (size_t at = 0; at < packed.len;) {
-        size_t len = nadb_get_u16(packed.data + at);
-        at += sizeof(uint16_t);
-        if (len == tag.len && memcmp(packed.data + at, tag.data, len) == 0) {
-            return true;
-        }
-        at += len;
-    }
-    return false;
-}
-
 bool nadb_selector_matches(const struct nadb_selector *selector, struct nadb_slice packed_tags)
 {
     bool stack[NADB_SELECTOR_STACK_MAX + 1];
@@ -366,7 +354,7 @@ bool nadb_selector_matches(const struct nadb_selector *selector, struct nadb_sli
         const struct nadb_selector_op *op = &selector->ops[i];
         switch (op->kind) {
         case NADB_SELECTOR_TAG:
-            stack[top++] = has_tag(packed_tags, op->tag);
+            stack[top++] = nadb_packed_has(packed_tags, op->tag);
             break;
         case NADB_SELECTOR_ALL:
             stack[top++] = true;
@@ -390,16 +378,17 @@ bool nadb_selector_matches(const struct nadb_selector *selector, struct nadb_sli
 /* ---- in the log ---- */
 
 /*  offset size  what
- *       0    4  length of the pattern
+ *       0    4  length of the pattern, or PATTERN_NONE
  *       4    4  number of ops
  *       8    .  the pattern, then the ops: u8 kind, and for a TAG u16 length and the tag */
-#define PACKED_HEAD 8u
+#define PACKED_HEAD  8u
+#define PATTERN_NONE UINT32_MAX
 
 bool nadb_selector_pack(
     const struct nadb_selector *selector, struct nadb_slice pattern, struct nadb_buf *out)
 {
     char head[PACKED_HEAD];
-    nadb_put_u32(head, (uint32_t)pattern.len);
+    nadb_put_u32(head, pattern.data == NULL ? PATTERN_NONE : (uint32_t)pattern.len);
     nadb_put_u32(head + 4, (uint32_t)selector->count);
     if (!nadb_buf_append(out, head, sizeof(head)) ||
         !nadb_buf_append(out, pattern.data, pattern.len)) {
@@ -454,11 +443,14 @@ bool nadb_selector_unpack(
     size_t pattern_len = nadb_get_u32(packed.data);
     size_t count = nadb_get_u32(packed.data + 4);
     size_t at = PACKED_HEAD;
-    if (pattern_len > packed.len - at) {
-        return false;
+    *ret_pattern = nadb_slice_of(NULL, 0);
+    if (pattern_len != PATTERN_NONE) {
+        if (pattern_len > packed.len - at) {
+            return false;
+        }
+        *ret_pattern = nadb_slice_of(packed.data + at, pattern_len);
+        at += pattern_len;
     }
-    *ret_pattern = nadb_slice_of(packed.data + at, pattern_len);
-    at += pattern_len;
     for (size_t i = 0; i < count; i++) {
         if (!unpack_op(selector, packed, &at)) {
             return false;

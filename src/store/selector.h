@@ -72,7 +72,8 @@ bool nadb_selector_matches(const struct nadb_selector *selector, struct nadb_sli
 
 /* ---- in the log ---- */
 
-/* Appends the program and a pattern for keys to `out`: false when `out` has no room. */
+/* Appends the program and a pattern for keys (data NULL: none) to `out`; false when `out` has no
+ * room. */
 NADB_MUST_CHECK bool nadb_selector_pack(
     const struct nadb_selector *selector, struct nadb_slice pattern, struct nadb_buf *out);
 

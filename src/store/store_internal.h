@@ -284,10 +284,10 @@ struct nadb_dying {
     uint64_t version;
     bool must_be_durable; /* nothing is swept before that: the undo log may bring it back */
     bool has_untagged;    /* untagged records older than `version` that match the pattern, too */
-    char *pattern;        /* owned */
-    size_t pattern_len;   /* 0: all */
-    uint64_t next_id;     /* the sweep goes on here */
-    uint64_t next_at;     /* and here, in the index, when all ids are done */
+    char *pattern;        /* owned; NULL: all */
+    size_t pattern_len;
+    uint64_t next_id; /* the sweep goes on here */
+    uint64_t next_at; /* and here, in the index, when all ids are done */
 };
 
 bool nadb_dying__has(const struct nadb_space *space, const struct nadb_rec *rec);

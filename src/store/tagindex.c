@@ -2,8 +2,8 @@
 #include "src/store/tagindex.h"
 
 #include "src/base/assert.h"
-#include "src/base/codec.h"
 #include "src/base/mem.h"
+#include "src/store/packed.h"
 
 #define CHUNKS_FIRST  16u
 #define LOOKUP_GROUP  8u  /* tags whose slots are warmed together */
@@ -144,28 +144,6 @@ static void remove_member(
 typedef void member_fn(
     struct nadb_tagindex *index, struct nadb_slice name, uint64_t hash, uint32_t id);
 
-static bool next_name(struct nadb_slice packed, size_t *at, struct nadb_slice *ret)
-{
-    if (*at >= packed.len) {
-        return false;
-    }
-    size_t len = nadb_get_u16(packed.data + *at);
-    *ret = nadb_slice_of(packed.data + *at + sizeof(uint16_t), len);
-    *at += sizeof(uint16_t) + len;
-    return true;
-}
-
-static bool has_name(struct nadb_slice packed, struct nadb_slice name)
-{
-    struct nadb_slice other;
-    for (size_t at = 0; next_name(packed, &at, &other);) {
-        if (nadb_slice_eq(other, name)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Calls `fn` for each of the tags that is not among `but`. */
 static void for_names(struct nadb_tagindex *index, struct nadb_slice packed, struct nadb_slice but,
     uint32_t id, member_fn *fn)
@@ -175,8 +153,8 @@ static void for_names(struct nadb_tagindex *index, struct nadb_slice packed, str
     size_t at = 0;
     size_t count;
     do {
-        for (count = 0; count < LOOKUP_GROUP && next_name(packed, &at, &names[count]);) {
-            if (but.len > 0 && has_name(but, names[count])) {
+        for (count = 0; count < LOOKUP_GROUP && nadb_packed_next(packed, &at, &names[count]);) {
+            if (but.len > 0 && nadb_packed_has(but, names[count])) {
                 continue;
             }
             hashes[count] = nadb_hash(*index->names.hash_key, names[count]);
@@ -211,16 +189,6 @@ void nadb_tagindex_remove(struct nadb_tagindex *index, struct nadb_rec *rec)
     give_id(index, id);
 }
 
-static size_t count_names(struct nadb_slice packed)
-{
-    size_t count = 0;
-    struct nadb_slice name;
-    for (size_t at = 0; next_name(packed, &at, &name);) {
-        count++;
-    }
-    return count;
-}
-
 void nadb_tagindex_replace(struct nadb_tagindex *index, struct nadb_rec *old, struct nadb_rec *rec)
 {
     uint32_t id = nadb_rec_tags_part(old)->id;
@@ -231,7 +199,7 @@ void nadb_tagindex_replace(struct nadb_tagindex *index, struct nadb_rec *old, st
     if (nadb_slice_eq(before, after)) {
         return;
     }
-    if (count_names(before) <= DIFF_TAGS_MAX && count_names(after) <= DIFF_TAGS_MAX) {
+    if (nadb_packed_count(before) <= DIFF_TAGS_MAX && nadb_packed_count(after) <= DIFF_TAGS_MAX) {
         for_names(index, after, before, id, add_member);
         for_names(index, before, after, id, remove_member);
     } else {
@@ -286,7 +254,7 @@ static void check_tag(void *ctx, struct nadb_rec *rec)
     uint32_t id = 0;
     for (uint32_t from = 0; nadb_bitmap_read(members, from, &id, 1) == 1; from = id + 1) {
         const struct nadb_rec *member = nadb_tagindex_rec(check->index, id);
-        if (member == NULL || !has_name(nadb_rec_tags(member), nadb_tag_name(tag))) {
+        if (member == NULL || !nadb_packed_has(nadb_rec_tags(member), nadb_tag_name(tag))) {
             check->reason = "a tag holds a record that does not carry it";
         }
     }
@@ -311,7 +279,7 @@ bool nadb_tagindex__check(const struct nadb_tagindex *index, const char **ret_re
         const struct nadb_rec *rec = nadb_tagindex_rec(index, id);
         if (rec != NULL) {
             tagged++;
-            memberships += count_names(nadb_rec_tags(rec));
+            memberships += nadb_packed_count(nadb_rec_tags(rec));
             check.reason =
                 nadb_rec_tags_part(rec)->id != id ? "a record with another's id" : check.reason;
         }

@@ -2,7 +2,7 @@
 #include "src/store/tags.h"
 
 #include "src/base/assert.h"
-#include "src/base/codec.h"
+#include "src/store/packed.h"
 #include "src/store/store_internal.h"
 
 #define SCAN_TAGS  32u
@@ -135,14 +135,11 @@ static bool is_stale(const struct nadb_store *store, const struct nadb_space *sp
     if (epochs == NULL || epochs->everything.number > epoch) {
         return epochs != NULL;
     }
-    for (size_t at = 0; at < packed_tags.len;) {
-        size_t len = nadb_get_u16(packed_tags.data + at);
-        at += sizeof(uint16_t);
-        struct nadb_slice tag = nadb_slice_of(packed_tags.data + at, len);
+    struct nadb_slice tag;
+    for (size_t at = 0; nadb_packed_next(packed_tags, &at, &tag);) {
         if (nadb_epochs_of(epochs, tag).number > epoch) {
             return true;
         }
-        at += len;
     }
     return false;
 }

@@ -83,7 +83,7 @@ enum nadb_invalidate_outcome {
 
 struct nadb_invalidate_opts {
     const struct nadb_selector *selector;
-    struct nadb_slice pattern; /* for keys; empty: all */
+    struct nadb_slice pattern; /* for keys; data NULL: all */
     bool is_dry_run;           /* only counts */
     bool may_yield;            /* AGAIN is allowed */
     uint64_t budget_us;
