@@ -405,7 +405,7 @@ static void add_nadb(struct info *info)
     add_text(info, "nadb_storage_state", nadb_storage_state_name(store->state));
     add_u64(info, "nadb_keys", store->keys);
     add_u64(info, "nadb_namespaces", count_namespaces(info));
-    add_u64(info, "nadb_index_bytes", store->index_bytes);
+    add_u64(info, "nadb_key_index_bytes", store->index_bytes);
     add_u64(info, "nadb_last_version", store->version);
     add_u64(info, "nadb_buffer_entries", store->buffer_entries);
     add_u64(info, "nadb_buffer_bytes", store->buffer_bytes);
@@ -429,6 +429,25 @@ static void add_nadb(struct info *info)
     add_u64(info, "nadb_replay_duration_us", store->replay_duration_us);
 }
 
+static void add_tags(struct info *info)
+{
+    struct nadb_tag_stats stats = {0};
+    if (!info->is_loading) {
+        nadb_store_tag_stats(info->call->store, &stats);
+    }
+    add_u64(info, "nadb_tags", stats.tags);
+    add_u64(info, "nadb_memberships", stats.memberships);
+    add_u64(info, "nadb_tagged_keys", stats.tagged_keys);
+    add_u64(info, "nadb_index_bytes", stats.index_bytes);
+    add_u64(info, "nadb_epoch", stats.epoch);
+    add_u64(info, "nadb_horizon", stats.horizon);
+    add_u64(info, "nadb_log_entries", stats.log_entries);
+    add_u64(info, "nadb_invalidations", stats.invalidations);
+    add_u64(info, "nadb_invalidated_keys", stats.invalidated_keys);
+    add_u64(info, "nadb_invalidated_pending", stats.dying_keys);
+    add_u64(info, "nadb_refused_fills", stats.refused_fills);
+}
+
 static const struct {
     const char *name; /* as asked for */
     const char *title;
@@ -449,6 +468,7 @@ static const struct {
     {"cluster", "Cluster", add_cluster, true},
     {"keyspace", "Keyspace", add_keyspace, true},
     {"nadb", "Nadb", add_nadb, true},
+    {"tags", "Tags", add_tags, true},
 };
 
 static bool is_section_wanted(const struct nadb_call *call, size_t section)

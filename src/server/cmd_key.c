@@ -1,5 +1,4 @@
 /* This file holds the commands that treat keys whatever their values are. */
-#include "src/base/codec.h"
 #include "src/base/parse.h"
 #include "src/server/cmd_table.h"
 #include "src/server/cmd_util.h"
@@ -50,48 +49,6 @@ enum nadb_cmd_status nadb_cmd_randomkey(struct nadb_call *call)
         return nadb_reply_null(call);
     }
     nadb_resp_bulk(call->out, nadb_rec_key(rec));
-    return NADB_CMD_DONE;
-}
-
-/* ---- META ---- */
-
-static void reply_tags(struct nadb_call *call, struct nadb_slice packed)
-{
-    size_t mark = nadb_resp_deferred_begin(call->out);
-    size_t count = 0;
-    for (size_t at = 0; at < packed.len; count++) {
-        size_t len = nadb_get_u16(packed.data + at);
-        at += sizeof(uint16_t);
-        nadb_resp_bulk(call->out, nadb_slice_of(packed.data + at, len));
-        at += len;
-    }
-    nadb_resp_deferred_set(call->out, mark, count);
-}
-
-#define META_FIELDS 9u
-
-enum nadb_cmd_status nadb_cmd_meta(struct nadb_call *call)
-{
-    const struct nadb_rec *rec = nadb_store_peek(call->store, call->keyspace, &call->first_key);
-    if (rec == NULL) {
-        return nadb_reply_null(call);
-    }
-    uint64_t expire_ms = nadb_rec_expire_ms(rec);
-    nadb_resp_map(call->out, META_FIELDS);
-    nadb_reply_field_u64(call, "size", rec->value_len);
-    nadb_reply_field_u64(call, "stored-size", rec->value_len);
-    nadb_reply_field_text(call, "encoding", "raw");
-    nadb_reply_field_u64(call, "version", rec->version);
-    nadb_resp_bulk_cstr(call->out, "ttl");
-    nadb_resp_integer(call->out, expire_ms == 0 ? -1 : (int64_t)expire_ms - (int64_t)call->now_ms);
-    nadb_reply_field_u64(call, "created", rec->created_ms);
-    nadb_reply_field_u64(call, "updated", rec->updated_ms);
-    /* Kept in whole seconds, so never shown as earlier than the last change. */
-    uint64_t accessed_ms = nadb_rec_accessed_s(rec, call->now_ms / 1000) * 1000;
-    nadb_reply_field_u64(
-        call, "accessed", accessed_ms > rec->updated_ms ? accessed_ms : rec->updated_ms);
-    nadb_resp_bulk_cstr(call->out, "tags");
-    reply_tags(call, nadb_rec_tags(rec));
     return NADB_CMD_DONE;
 }
 

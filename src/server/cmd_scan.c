@@ -5,7 +5,6 @@
 #include "src/base/assert.h"
 #include "src/base/glob.h"
 #include "src/base/mem.h"
-#include "src/base/parse.h"
 #include "src/server/cmd_table.h"
 #include "src/server/cmd_util.h"
 
@@ -13,8 +12,6 @@
 #define SCAN_COUNT_DEFAULT 10
 /* As Redis: COUNT stretches of an index that is mostly empty are enough for one call. */
 #define SCAN_CALLS_PER_COUNT 10
-#define SWAP_KEYS_LEAST      10000u
-#define PATTERN_LEN_MAX      1024u
 
 /* One KEYS or SCAN under way. */
 struct scan {
@@ -29,10 +26,9 @@ struct scan {
 /* What a call asks for; parsed anew in each slice, the arguments are the same. */
 struct scan_query {
     uint64_t cursor;
-    bool has_pattern;
-    struct nadb_slice pattern;
-    bool is_none;   /* TYPE of something that is not kept here */
-    uint64_t count; /* stop after so many visited records; 0 = never */
+    struct nadb_slice pattern; /* data NULL: all */
+    bool is_none;              /* TYPE of something that is not kept here */
+    uint64_t count;            /* stop after so many visited records; 0 = never */
 };
 
 struct scan_visit {
@@ -47,7 +43,7 @@ static void visit_record(void *ctx, const struct nadb_rec *rec)
     scan->visited++;
     struct nadb_slice key = nadb_rec_key(rec);
     if (visit->query->is_none ||
-        (visit->query->has_pattern && !nadb_glob_match(visit->query->pattern, key))) {
+        (visit->query->pattern.data != NULL && !nadb_glob_match(visit->query->pattern, key))) {
         return;
     }
     nadb_resp_bulk(&scan->keys, key);
@@ -100,60 +96,29 @@ static bool scan_step(struct nadb_call *call, struct scan *scan, const struct sc
 /* The scan when it is done, else NULL: then it is the client's progress. */
 static struct scan *run_scan(struct nadb_call *call, const struct scan_query *query)
 {
-    struct nadb_client *client = call->client;
-    struct scan *scan;
-    if (call->may_yield && *call->progress != NULL) {
-        NADB_CAST(scan, *call->progress, SCAN_MAGIC);
-    } else {
+    struct scan *scan = nadb_progress_take(call);
+    if (scan == NULL) {
         scan = scan_new(call, query->cursor);
     }
+    NADB_ASSERT(scan->magic == SCAN_MAGIC);
     if (!scan_step(call, scan, query)) {
-        *call->progress = scan;
-        client->progress_free = scan_free;
-        client->progress_bytes = scan->keys.buf.cap;
+        (void)nadb_progress_leave(call, scan, scan_free, scan->keys.buf.cap); /* AGAIN */
         return NULL;
-    }
-    if (call->may_yield) {
-        *call->progress = NULL;
-        client->progress_free = NULL;
-        client->progress_bytes = 0;
     }
     return scan;
 }
 
-/* The keys as an array. When nothing else waits to be sent, their buffer becomes the client's:
- * there may be very much of it. */
+/* The keys as an array. */
 static void reply_keys(struct nadb_call *call, struct scan *scan)
 {
-    struct nadb_resp_writer *out = call->out;
     nadb_resp_deferred_array(&scan->keys, 0, scan->found);
-    if (out->buf.len == 0 && scan->found > SWAP_KEYS_LEAST) {
-        struct nadb_buf empty = out->buf;
-        out->buf = scan->keys.buf;
-        out->buf.cap_max = empty.cap_max;
-        scan->keys.buf = empty;
-    } else {
-        nadb_resp_raw(out, nadb_buf_slice(&scan->keys.buf));
-    }
-    out->is_full = out->is_full || scan->keys.is_full;
-}
-
-/* A hostile pattern costs its length times the key's, for every key. */
-static bool set_pattern(struct nadb_call *call, struct scan_query *query, struct nadb_slice pattern)
-{
-    if (pattern.len > PATTERN_LEN_MAX) {
-        (void)nadb_reply_error(call, "ERR pattern is longer than %u bytes", PATTERN_LEN_MAX);
-        return false;
-    }
-    query->pattern = pattern;
-    query->has_pattern = !nadb_slice_eq(pattern, NADB_SLICE("*"));
-    return true;
+    nadb_reply_splice(call, &scan->keys);
 }
 
 enum nadb_cmd_status nadb_cmd_keys(struct nadb_call *call)
 {
     struct scan_query query = {0};
-    if (!set_pattern(call, &query, call->argv[1])) {
+    if (!nadb_arg_pattern(call, 1, &query.pattern)) {
         return NADB_CMD_DONE;
     }
     struct scan *scan = run_scan(call, &query);
@@ -169,7 +134,7 @@ static bool parse_scan_option(
     struct nadb_call *call, struct scan_query *query, struct nadb_slice word, size_t index)
 {
     if (nadb_arg_is(word, "match")) {
-        return set_pattern(call, query, call->argv[index]);
+        return nadb_arg_pattern(call, index, &query->pattern);
     }
     if (nadb_arg_is(word, "type")) {
         query->is_none = !nadb_arg_is(call->argv[index], "string");
@@ -193,8 +158,7 @@ static bool parse_scan_option(
 
 static bool parse_scan(struct nadb_call *call, struct scan_query *query)
 {
-    if (!nadb_parse_u64(call->argv[1], &query->cursor)) {
-        (void)nadb_reply_error(call, "ERR invalid cursor");
+    if (!nadb_arg_cursor(call, 1, &query->cursor)) {
         return false;
     }
     for (size_t i = 2; i < call->argc; i += 2) {

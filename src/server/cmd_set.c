@@ -19,6 +19,8 @@ struct set_options {
     bool keep_ttl;
     bool keep_tags;
     size_t tags_first; /* index of the first tag; 0 = no TAGS */
+    bool has_epoch;
+    uint64_t epoch; /* IFEPOCH */
     uint64_t expire_ms;
 };
 
@@ -96,9 +98,16 @@ static bool parse_set_option(struct nadb_call *call, size_t *index, struct set_o
 static bool parse_set_options(struct nadb_call *call, struct set_options *options)
 {
     for (size_t index = 3; index < call->argc; index++) {
-        if (nadb_arg_is(call->argv[index], "ifepoch")) {
-            (void)nadb_reply_error(call, "ERR IFEPOCH is not available yet");
+        if (nadb_arg_is(call->argv[index], "grace")) {
+            (void)nadb_reply_error(call, "ERR GRACE is not available yet");
             return false;
+        }
+        if (nadb_arg_is(call->argv[index], "ifepoch") && index + 1 < call->argc) {
+            options->has_epoch = true;
+            if (!nadb_arg_count(call, ++index, &options->epoch)) {
+                return false;
+            }
+            continue;
         }
         if (!parse_set_option(call, &index, options)) {
             (void)nadb_reply_syntax_error(call);
@@ -134,6 +143,19 @@ static void reply_old_value(struct nadb_call *call, const struct nadb_rec *rec)
     }
 }
 
+/* IFEPOCH: what is to be stored was computed before something that it depends on went. */
+static bool is_stale(struct nadb_call *call, const struct set_options *options,
+    const struct nadb_rec *rec, struct nadb_slice tags)
+{
+    if (!options->has_epoch) {
+        return false;
+    }
+    if (options->keep_tags) {
+        tags = rec == NULL ? nadb_slice_of(NULL, 0) : nadb_rec_tags(rec);
+    }
+    return nadb_store_is_stale(call->store, call->keyspace, options->epoch, tags);
+}
+
 static enum nadb_cmd_status set_with_options(struct nadb_call *call)
 {
     struct set_options options = {.condition = SET_ALWAYS};
@@ -150,10 +172,10 @@ static enum nadb_cmd_status set_with_options(struct nadb_call *call)
     if (options.has_get) {
         rec = nadb_store_read(call->store, call->keyspace, &call->first_key);
         reply_old_value(call, rec);
-    } else if (options.condition != SET_ALWAYS) {
+    } else if (options.condition != SET_ALWAYS || options.has_epoch) {
         rec = nadb_store_peek(call->store, call->keyspace, &call->first_key);
     }
-    if (is_condition_met(&options, rec)) {
+    if (is_condition_met(&options, rec) && !is_stale(call, &options, rec, nadb_buf_slice(&tags))) {
         const struct nadb_put put = {
             .value = call->argv[2],
             .expire_ms = options.expire_ms,

@@ -5,12 +5,15 @@
 #include <stdio.h>
 
 #include "src/base/assert.h"
-#include "src/base/codec.h"
 #include "src/base/mem.h"
 #include "src/base/parse.h"
+#include "src/store/packed.h"
 
 #define REPLY_TEXT_MAX 512u
 #define TAGS_FEW       16u /* compared one by one; more go through a table */
+
+#define PATTERN_LEN_MAX   1024u
+#define SPLICE_SWAP_BYTES ((size_t)1 << 18) /* more than this is not copied if it need not be */
 
 void nadb_cmd_upper_name(const struct nadb_cmd *cmd, char out[NADB_CMD_NAME_MAX])
 {
@@ -35,6 +38,11 @@ enum nadb_cmd_status nadb_reply_error(struct nadb_call *call, const char *format
     va_end(args);
     nadb_resp_error(call->out, "%s", text);
     return NADB_CMD_DONE;
+}
+
+enum nadb_cmd_status nadb_reply_err(struct nadb_call *call, const struct nadb_error *error)
+{
+    return nadb_reply_error(call, "%s %s", nadb_err_prefix(error->code), error->text);
 }
 
 enum nadb_cmd_status nadb_reply_syntax_error(struct nadb_call *call)
@@ -192,22 +200,12 @@ static bool is_repeated_tag(const struct nadb_call *call, size_t first, size_t i
     return false;
 }
 
-static bool append_tag(struct nadb_buf *tags, struct nadb_slice tag)
-{
-    char len[sizeof(uint16_t)];
-    nadb_put_u16(len, (uint16_t)tag.len);
-    return nadb_buf_append(tags, len, sizeof(len)) && nadb_buf_append(tags, tag.data, tag.len);
-}
-
-static bool check_tag_lengths(struct nadb_call *call, size_t first)
+static bool check_tags(struct nadb_call *call, size_t first)
 {
     for (size_t i = first; i < call->argc; i++) {
-        if (call->argv[i].len == 0) {
-            (void)nadb_reply_error(call, "BADTAG empty");
-            return false;
-        }
-        if (call->argv[i].len > NADB_TAG_LEN_MAX) {
-            (void)nadb_reply_error(call, "BADTAG longer than %u bytes", NADB_TAG_LEN_MAX);
+        struct nadb_error error;
+        if (nadb_selector_check_tag(call->argv[i], &error) != NADB_OK) {
+            (void)nadb_reply_err(call, &error);
             return false;
         }
     }
@@ -224,20 +222,26 @@ static enum nadb_err pack_tags(
         if (is_repeated) {
             continue;
         }
-        if (count++ == NADB_TAGS_PER_KEY_MAX) {
+        if (count++ == (size_t)call->server->config->max_tags_per_key) {
             return NADB_ELIMIT;
         }
-        if (!append_tag(tags, call->argv[i])) {
+        if (!nadb_packed_add(tags, call->argv[i])) {
             return NADB_ENOMEM;
         }
     }
     return NADB_OK;
 }
 
+enum nadb_cmd_status nadb_reply_too_many_tags(struct nadb_call *call)
+{
+    return nadb_reply_error(
+        call, "TOOMANYTAGS limit %lld per key", (long long)call->server->config->max_tags_per_key);
+}
+
 bool nadb_arg_tags(struct nadb_call *call, size_t first, struct nadb_buf *tags)
 {
     nadb_buf_init(tags, NADB_TAGS_PACKED_MAX);
-    if (!check_tag_lengths(call, first)) {
+    if (!check_tags(call, first)) {
         return false;
     }
     size_t count = call->argc - first;
@@ -258,11 +262,112 @@ bool nadb_arg_tags(struct nadb_call *call, size_t first, struct nadb_buf *tags)
     enum nadb_err err = pack_tags(call, first, &table, tags);
     nadb_mem_free(table.slots);
     if (err == NADB_ELIMIT) {
-        (void)nadb_reply_error(call, "TOOMANYTAGS limit %u per key", NADB_TAGS_PER_KEY_MAX);
+        (void)nadb_reply_too_many_tags(call);
     } else if (err != NADB_OK) {
         (void)nadb_reply_failure(call, call->out->buf.len, err);
     }
     return err == NADB_OK;
+}
+
+/* ---- selectors ---- */
+
+bool nadb_arg_begins_selector(const struct nadb_call *call, size_t index)
+{
+    struct nadb_slice word = call->argv[index];
+    return nadb_arg_is(word, "any") || nadb_arg_is(word, "all") || nadb_arg_is(word, "expr");
+}
+
+bool nadb_arg_selector(struct nadb_call *call, size_t index, struct nadb_selector *selector)
+{
+    nadb_selector_init(selector);
+    if (index + 1 >= call->argc) {
+        (void)nadb_reply_syntax_error(call);
+        return false;
+    }
+    const struct nadb_slice *args = &call->argv[index + 1];
+    size_t count = call->argc - index - 1;
+    struct nadb_error error;
+    enum nadb_err err = nadb_arg_is(call->argv[index], "expr")
+                            ? nadb_selector_parse(selector, args[0], args + 1, count - 1, &error)
+                            : nadb_selector_list(selector, nadb_arg_is(call->argv[index], "all"),
+                                  args, count, &error);
+    if (err != NADB_OK) {
+        (void)nadb_reply_err(call, &error);
+    }
+    return err == NADB_OK;
+}
+
+bool nadb_arg_pattern(struct nadb_call *call, size_t index, struct nadb_slice *ret_pattern)
+{
+    struct nadb_slice pattern = call->argv[index];
+    if (pattern.len > PATTERN_LEN_MAX) {
+        (void)nadb_reply_error(call, "ERR pattern is longer than %u bytes", PATTERN_LEN_MAX);
+        return false;
+    }
+    *ret_pattern = nadb_slice_eq(pattern, NADB_SLICE("*")) ? nadb_slice_of(NULL, 0) : pattern;
+    return true;
+}
+
+bool nadb_arg_cursor(struct nadb_call *call, size_t index, uint64_t *ret)
+{
+    if (nadb_parse_u64(call->argv[index], ret)) {
+        return true;
+    }
+    (void)nadb_reply_error(call, "ERR invalid cursor");
+    return false;
+}
+
+bool nadb_arg_count(struct nadb_call *call, size_t index, uint64_t *ret)
+{
+    int64_t value;
+    if (!nadb_arg_i64(call, index, &value)) {
+        return false;
+    }
+    if (value < 0) {
+        (void)nadb_reply_error(call, "ERR value is out of range, must be positive");
+        return false;
+    }
+    *ret = (uint64_t)value;
+    return true;
+}
+
+/* ---- work in slices ---- */
+
+void *nadb_progress_take(struct nadb_call *call)
+{
+    if (!call->may_yield || *call->progress == NULL) {
+        return NULL;
+    }
+    void *work = *call->progress;
+    *call->progress = NULL;
+    call->client->progress_free = NULL;
+    call->client->progress_bytes = 0;
+    return work;
+}
+
+enum nadb_cmd_status nadb_progress_leave(
+    struct nadb_call *call, void *work, void (*free_work)(void *work), size_t bytes)
+{
+    NADB_ASSERT(call->may_yield);
+    *call->progress = work;
+    call->client->progress_free = free_work;
+    call->client->progress_bytes = bytes;
+    return NADB_CMD_AGAIN;
+}
+
+void nadb_reply_splice(struct nadb_call *call, struct nadb_resp_writer *part)
+{
+    struct nadb_resp_writer *out = call->out;
+    if (out->buf.len == 0 && part->buf.len > SPLICE_SWAP_BYTES) {
+        struct nadb_buf empty = out->buf;
+        out->buf = part->buf;
+        out->buf.cap_max = empty.cap_max;
+        part->buf = empty;
+    } else {
+        nadb_resp_raw(out, nadb_buf_slice(&part->buf));
+        part->buf.len = 0;
+    }
+    out->is_full = out->is_full || part->is_full;
 }
 
 /* ---- text ---- */

@@ -8,13 +8,13 @@
 #include "src/server/client.h"
 #include "src/server/cmd.h"
 #include "src/server/server.h"
+#include "src/store/tags.h"
 
 /* The Redis whose behaviour nadbd follows: clients choose features by it. */
 #define NADB_REDIS_VERSION "7.2.4"
 
-#define NADB_CMD_NAME_MAX     64u
-#define NADB_CMD_SLICE_US     2000u /* how long a handler works before it yields */
-#define NADB_TAGS_PER_KEY_MAX 8192u
+#define NADB_CMD_NAME_MAX 64u
+#define NADB_CMD_SLICE_US 2000u /* how long a handler works before it yields */
 
 /* Deadlines are kept in 48 bits; later ones are refused. */
 #define NADB_EXPIRE_MS_MAX (((uint64_t)1 << 48) - 1)
@@ -63,6 +63,30 @@ static inline enum nadb_cmd_status nadb_reply_null(struct nadb_call *call)
 void nadb_reply_field_u64(struct nadb_call *call, const char *name, uint64_t value);
 void nadb_reply_field_text(struct nadb_call *call, const char *name, const char *value);
 
+/* The tags of a record, packed, as a set. */
+void nadb_reply_tags(struct nadb_call *call, struct nadb_slice packed);
+
+/* What META shows of a record, as a map. */
+void nadb_reply_meta(struct nadb_call *call, const struct nadb_rec *rec);
+
+/* When META says that the record was last accessed, Unix ms. */
+uint64_t nadb_rec_accessed_ms(const struct nadb_rec *rec, uint64_t now_ms);
+
+/* Appends what was written apart from the client's output, which it becomes when there is much of
+ * it and nothing else waits. `part` is empty afterwards. */
+void nadb_reply_splice(struct nadb_call *call, struct nadb_resp_writer *part);
+
+/* ---- work in slices ---- */
+
+/* The work that a call left when it returned NADB_CMD_AGAIN, NULL when it is the first slice; it is
+ * the caller's again. */
+void *nadb_progress_take(struct nadb_call *call);
+
+/* Leaves `work`, freed by `free_work` if the client goes, and returns NADB_CMD_AGAIN. `bytes` is
+ * what it holds. */
+enum nadb_cmd_status nadb_progress_leave(
+    struct nadb_call *call, void *work, void (*free_work)(void *work), size_t bytes);
+
 /* ---- arguments ---- */
 
 /* Is it this word, ASCII case ignored? */
@@ -97,6 +121,32 @@ bool nadb_arg_expire_unit(struct nadb_slice word, struct nadb_expire_unit *ret_u
 /* Packs argv[first..] as a record's tags, without duplicates, in the order given; `tags` is
  * initialised here and finished by the caller in any case. False: the error is written. */
 NADB_MUST_CHECK bool nadb_arg_tags(struct nadb_call *call, size_t first, struct nadb_buf *tags);
+
+/* The number a cursor argument is; false: the error is written. */
+NADB_MUST_CHECK bool nadb_arg_cursor(struct nadb_call *call, size_t index, uint64_t *ret);
+
+/* Argument `index` as a number that is not negative; false: the error is written. */
+NADB_MUST_CHECK bool nadb_arg_count(struct nadb_call *call, size_t index, uint64_t *ret);
+
+/* A pattern for keys or tags, data NULL for `*`: matching costs its length times the name's, for
+ * every name. False: too long, and the error is written. */
+NADB_MUST_CHECK bool nadb_arg_pattern(
+    struct nadb_call *call, size_t index, struct nadb_slice *ret_pattern);
+
+/* Reads what a query selects, from the word ANY, ALL or EXPR at argument `index` to the last one.
+ * `selector` is initialised here and finished by the caller in any case; its tags are the call's
+ * arguments. False: the error is written. */
+NADB_MUST_CHECK bool nadb_arg_selector(
+    struct nadb_call *call, size_t index, struct nadb_selector *selector);
+
+/* Is argument `index` a word that a selector begins with? */
+bool nadb_arg_begins_selector(const struct nadb_call *call, size_t index);
+
+/* Answers with a detailed error. */
+enum nadb_cmd_status nadb_reply_err(struct nadb_call *call, const struct nadb_error *error);
+
+/* max-tags-per-key is passed. */
+enum nadb_cmd_status nadb_reply_too_many_tags(struct nadb_call *call);
 
 /* ---- text ---- */
 

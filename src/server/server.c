@@ -15,6 +15,7 @@
 #include "src/server/cmd_table.h"
 #include "src/server/loop.h"
 #include "src/server/server_run.h"
+#include "src/store/tags.h"
 
 /* ---- shutdown ---- */
 
@@ -247,6 +248,7 @@ void nadb_server_config_changed(struct nadb_server *server)
     nadb_store_set_durability(server->store, (enum nadb_durability)config->durability);
     nadb_store_set_buffer(server->store, config->buffer_size, config->flush_interval);
     nadb_store_set_maxmemory(server->store, config->maxmemory);
+    nadb_store_set_epochs_max(server->store, (uint64_t)config->invalidation_log_size);
     limit_clients(config);
     nadb_conns_reconfigure(&server->loop->conns);
     nadb_loop_set_ticks(server->loop);
@@ -315,6 +317,7 @@ static void make_store(struct nadb_server_loop *loop, const struct nadb_backend_
     };
     loop->server.store = nadb_store_new(&opts);
     nadb_store_set_maxmemory(loop->server.store, config->maxmemory);
+    nadb_store_set_epochs_max(loop->server.store, (uint64_t)config->invalidation_log_size);
 }
 
 static void report_start(const struct nadb_server *server)

@@ -52,7 +52,10 @@ static const struct command_case string_cases[] = {
     {"SET a b EX 100\nSET a c", "TTL a", ":-1/"},
     {"SET a b", "SET a c EXAT 1", "+OK/"},
     {"SET a b\nSET a c EXAT 1", "EXISTS a", ":0/"},
-    {"", "SET a b IFEPOCH 1", "-ERR IFEPOCH is not available yet/"},
+    {"", "SET a b IFEPOCH", SYNTAX},
+    {"", "SET a b IFEPOCH x", NOT_INTEGER},
+    {"", "SET a b IFEPOCH -1", "-ERR value is out of range, must be positive/"},
+    {"", "SET a b GRACE 5", "-ERR GRACE is not available yet/"},
     {"", "SET a b TAGS", "+OK/"},
     {"", "SET a b TAGS x KEEPTAGS EX 1", "+OK/"}, /* all of them tags */
     {"", "SET a b KEEPTAGS TAGS x", SYNTAX},
@@ -484,6 +487,144 @@ static const struct command_case server_cases[] = {
         "-ERR unknown command 'foo', with args beginning with: 'a' 'b  c' ' ' 'd' /"},
 };
 
+/* Three keys: a x, b x y, c. */
+#define TAGGED "SET a 1 TAGS x\nSET b 22 EX 100 TAGS x y\nSET c 333"
+
+/* The epoch with which the fixture's store begins, and the two behind it. */
+#define EPOCH_0 "1700000000000000"
+#define EPOCH_1 "1700000000000001"
+#define EPOCH_2 "1700000000000002"
+
+static const struct command_case tag_cases[] = {
+    {"", "TAGSET a x", ":0/"},
+    {"SET a 1", "TAGSET a x", ":1/"},
+    {"SET a 1\nTAGSET a x y x", "TAGGET a", "*2/$1/x/$1/y/"},
+    {TAGGED "\nTAGSET a", "TAGGET a", "*0/"},
+    {TAGGED "\nTAGSET a", "TAGCOUNT x y", "*2/:1/:1/"},
+    {"SET a 1 EX 10\nTAGSET a x", "TTL a", ":10/"},
+    {"", "TAGSET a \"\"", "-BADTAG empty/"},
+    {"", "TAGADD a x", NIL},
+    {TAGGED, "TAGADD a x y z z", ":2/"},
+    {TAGGED "\nTAGADD a z y", "TAGGET a", "*3/$1/x/$1/z/$1/y/"},
+    {TAGGED, "TAGADD c y", ":1/"},
+    {TAGGED, "TAGADD a x", ":0/"},
+    {"", "TAGREM a x", NIL},
+    {TAGGED, "TAGREM b x z", ":1/"},
+    {TAGGED "\nTAGREM b x y", "TAGGET b", "*0/"},
+    {TAGGED "\nTAGREM b x y", "TTL b", ":100/"},
+    {TAGGED, "TAGREM c x", ":0/"},
+    {"", "TAGGET a", NIL},
+    {"HELLO 3", "TAGGET a", "_/"},
+    {"SET a 1 TAGS x\nHELLO 3", "TAGGET a", "~~1/$1/x/"},
+    {TAGGED, "TAGGET c", "*0/"},
+    {TAGGED, "TAGHAS b y z x", "*3/:1/:0/:1/"},
+    {"", "TAGHAS b y", "*1/:0/"},
+    {"", "TAGHAS b \"\"", "-BADTAG empty/"},
+    {TAGGED, "TAGCOUNT x y z", "*3/:2/:1/:0/"},
+    {TAGGED "\nDEL a\nRENAME b d", "TAGCOUNT x y", "*2/:1/:1/"},
+    {TAGGED "\nCOPY b d\nSET a 2", "TAGCOUNT x y", "*2/:2/:2/"},
+    {TAGGED "\nFLUSHDB", "TAGCOUNT x", "*1/:0/"},
+    {TAGGED, "QUERYTAGS x y", "*1/$1/b/"},
+    {TAGGED, "QUERYTAGS x", "*2/$1/a/$1/b/"},
+    {TAGGED "\nHELLO 3", "QUERYTAGS x", "~~2/$1/a/$1/b/"},
+    {TAGGED, "QUERYTAGS z", "*0/"},
+    {"", "QUERYTAGS \"\"", "-BADTAG empty/"},
+    {TAGGED, "QUERY ANY y z", "*1/$1/b/"},
+    {TAGGED, "QUERY ALL x z", "*0/"},
+    {TAGGED, "QUERY EXPR \"x & !y\"", "*1/$1/a/"},
+    {TAGGED, "QUERY EXPR \"$1 & !$2\" x y", "*1/$1/a/"},
+    {TAGGED, "QUERY COUNTONLY EXPR *", ":3/"},
+    {TAGGED, "QUERY COUNTONLY EXPR !y", ":2/"},
+    {TAGGED, "QUERY SORTBY KEY EXPR !y", "*2/$1/a/$1/c/"},
+    {"", "QUERY COUNTONLY EXPR *", ":0/"},
+    {"", "QUERY EXPR \"x & y |\"", "-BADEXPR at byte 7: tag expected/"},
+    {"", "QUERY EXPR \"x y\"", "-BADEXPR at byte 2: operator expected/"},
+    {"", "QUERY EXPR \"(x\"", "-BADEXPR at byte 2: unbalanced parenthesis/"},
+    {"", "QUERY EXPR x y", "-BADEXPR 1 arguments, of which 0 are used/"},
+    {"", "QUERY EXPR $2 x", "-BADEXPR at byte 0: no such argument/"},
+    {"", "QUERY ANY", "-ERR wrong number of arguments for 'query' command/"},
+    {"", "QUERY COUNTONLY ANY", SYNTAX},
+    {"", "QUERY FOO ANY x", SYNTAX},
+    {"", "QUERY LIMIT 1 ANY x", NOT_INTEGER},
+    {"", "QUERY LIMIT 0 -1 ANY x", "-ERR value is out of range, must be positive/"},
+    {"", "QUERY COUNTONLY WITHVALUES ANY x", SYNTAX},
+    {"", "QUERY CURSOR 0 LIMIT 0 1 ANY x", SYNTAX},
+    {"", "QUERY CURSOR x ANY x", "-ERR invalid cursor/"},
+    {"", "QUERY CURSOR 3 ANY x", "-ERR invalid cursor/"},
+    {"", "QUERY CURSOR 0 COUNT 0 ANY x", SYNTAX},
+    {TAGGED, "QUERY MATCH b* ANY x", "*1/$1/b/"},
+    {TAGGED, "QUERY MINSIZE 2 EXPR *", "~[*]2/*"},
+    {TAGGED, "QUERY MINSIZE 2 MAXSIZE 2 COUNTONLY EXPR *", ":1/"},
+    {TAGGED, "QUERY CREATED 0 1 COUNTONLY EXPR *", ":0/"},
+    {TAGGED, "QUERY UPDATED 1700000000000 1700000000000 COUNTONLY EXPR *", ":3/"},
+    {TAGGED, "QUERY ACCESSED 1 2", SYNTAX},
+    {TAGGED, "QUERY SORTBY SIZE DESC EXPR *", "*3/$1/c/$1/b/$1/a/"},
+    {TAGGED, "QUERY SORTBY SIZE LIMIT 1 1 EXPR *", "*1/$1/b/"},
+    {TAGGED, "QUERY SORTBY KEY LIMIT 2 9 EXPR *", "*1/$1/c/"},
+    {TAGGED, "QUERY SORTBY TTL LIMIT 0 1 EXPR *", "*1/$1/b/"},
+    {TAGGED, "QUERY SORTBY FOO ANY x", SYNTAX},
+    {TAGGED, "QUERY LIMIT 1 1 ANY x", "*1/$1/b/"},
+    {TAGGED, "QUERY LIMIT 0 0 ANY x", "*0/"},
+    {TAGGED, "QUERY WITHVALUES ALL x y", "*1/*2/$1/b/$2/22/"},
+    {TAGGED, "QUERY WITHMETA ALL x y", "~[*]1/[*]2/$1/b/[*]18/*[*]2/$1/x/$1/y/"},
+    {TAGGED, "QUERY WITHVALUES WITHMETA ALL x y", "~[*]1/[*]3/$1/b/$2/22/[*]18/*"},
+    {TAGGED, "QUERY CURSOR 0 ANY x", "*2/$1/0/*2/$1/a/$1/b/"},
+    {TAGGED, "QUERY CURSOR 0 COUNT 1 ANY x", "*2/$1/2/*1/$1/a/"},
+    {TAGGED, "QUERY CURSOR 2 COUNT 9 ANY x", "*2/$1/0/*1/$1/b/"},
+    {"CONFIG SET query-max-keys 1\n" TAGGED, "QUERY ANY x",
+        "-TOOMANY 2 keys match; use LIMIT, CURSOR or COUNTONLY/"},
+    {"CONFIG SET query-max-keys 1\n" TAGGED, "QUERY MATCH * ANY x",
+        "-TOOMANY 2 keys match; use LIMIT, CURSOR or COUNTONLY/"},
+    {"CONFIG SET query-max-keys 1\n" TAGGED, "QUERY LIMIT 0 5 ANY x", "*2/$1/a/$1/b/"},
+    {TAGGED, "INVALIDATE ANY x", ":2/"},
+    {TAGGED "\nINVALIDATE ANY x", "MGET a b c", "*3/$-1/$-1/$3/333/"},
+    {TAGGED "\nINVALIDATE ANY x", "DBSIZE", ":1/"},
+    {TAGGED, "INVALIDATE DRYRUN ALL x y", ":1/"},
+    {TAGGED "\nINVALIDATE DRYRUN ANY x", "DBSIZE", ":3/"},
+    {TAGGED "\nINVALIDATE DRYRUN ANY x", "EPOCH", ":" EPOCH_0 "/"},
+    {TAGGED, "INVALIDATE MATCH a* ANY x", ":1/"},
+    {TAGGED, "INVALIDATE MATCH \"\" ANY x", ":0/"},
+    {TAGGED, "INVALIDATE EXPR !x", ":1/"},
+    {TAGGED "\nINVALIDATE EXPR *", "DBSIZE", ":0/"},
+    {"", "INVALIDATE ANY x", ":0/"},
+    {"", "INVALIDATE SOFT ANY x", "-ERR SOFT is not available yet/"},
+    {"", "INVALIDATE FOO ANY x", SYNTAX},
+    {"", "INVALIDATE ANY \"\"", "-BADTAG empty/"},
+    {TAGGED "\nMULTI\nINVALIDATE ANY x\nEXISTS a", "EXEC", "*2/:2/:0/"},
+    {TAGGED "\nWATCH a\nINVALIDATE ANY x\nMULTI\nPING", "EXEC", "*-1/"},
+    {"", "EPOCH", ":" EPOCH_0 "/"},
+    {"INVALIDATE ANY x\nFLUSHDB", "EPOCH", ":" EPOCH_2 "/"},
+    {"INVALIDATE ANY x", "SET a 1 IFEPOCH " EPOCH_0 " TAGS x", NIL},
+    {"INVALIDATE ANY x", "SET a 1 IFEPOCH " EPOCH_0 " TAGS y", "+OK/"},
+    {"INVALIDATE ANY x", "SET a 1 IFEPOCH " EPOCH_1 " TAGS x", "+OK/"},
+    {"INVALIDATE EXPR !x", "SET a 1 IFEPOCH " EPOCH_0 " TAGS y", NIL},
+    {"FLUSHDB", "SET a 1 IFEPOCH " EPOCH_0, NIL},
+    {"SET a 1 TAGS x\nINVALIDATE ANY x\nSET a 2 TAGS x", "SET a 3 GET IFEPOCH " EPOCH_0 " KEEPTAGS",
+        "$1/2/"},
+    {"SET a 2 TAGS x\nINVALIDATE ALL x y\nSET a 2 TAGS x\nSET a 3 IFEPOCH " EPOCH_0 " KEEPTAGS",
+        "GET a", "$1/2/"},
+    {"", "SET a 1 IFEPOCH " EPOCH_1, NIL}, /* nobody was told that yet */
+    {"", "SET a 1 IFEPOCH 1", NIL},        /* before the start: who knows */
+    {"", "TAGTIME x", "*1/:0/"},
+    {"INVALIDATE ANY x", "TAGTIME x y", "*2/:1700000000000/:0/"},
+    {"FLUSHALL", "TAGTIME x", "*1/:1700000000000/"},
+    {"", "TAGTIME \"\"", "-BADTAG empty/"},
+    {TAGGED, "TAGSCAN 0 COUNT 100", "~[*]2/$1/0/[*]2/*"},
+    {TAGGED, "TAGSCAN 0 MATCH y COUNT 100 WITHCOUNTS", "*2/$1/0/*2/$1/y/:1/"},
+    {"", "TAGSCAN 0", "*2/$1/0/*0/"},
+    {"", "TAGSCAN x", "-ERR invalid cursor/"},
+    {"", "TAGSCAN 0 COUNT 0", SYNTAX},
+    {"", "TAGSCAN 0 FOO", SYNTAX},
+    {TAGGED, "TAGLIST SORTBY NAME", "*4/$1/x/:2/$1/y/:1/"},
+    {TAGGED, "TAGLIST SORTBY COUNT LIMIT 1 1", "*2/$1/y/:1/"},
+    {TAGGED "\nHELLO 3", "TAGLIST MATCH y", "%1/$1/y/:1/"},
+    {"", "TAGLIST", "*0/"},
+    {"", "TAGLIST SORTBY FOO", SYNTAX},
+    {"CONFIG SET query-max-keys 1\n" TAGGED, "TAGLIST", "-TOOMANY 2 tags match; use TAGSCAN/"},
+    {"", "FETCH a", "-ERR FETCH is not available yet/"},
+    {"", "TAGLOG 0", "-ERR TAGLOG is not available yet/"},
+};
+
 static const struct {
     const struct command_case *cases;
     size_t count;
@@ -494,6 +635,7 @@ static const struct {
     {multi_cases, NADB_ARRAY_LEN(multi_cases)},
     {connection_cases, NADB_ARRAY_LEN(connection_cases)},
     {server_cases, NADB_ARRAY_LEN(server_cases)},
+    {tag_cases, NADB_ARRAY_LEN(tag_cases)},
 };
 
 static void run_cases(const struct command_case *cases, size_t count)
@@ -543,6 +685,11 @@ Test(commands, connection_commands_answer_as_redis_does)
 Test(commands, server_commands_answer_as_redis_does)
 {
     run_cases(server_cases, NADB_ARRAY_LEN(server_cases));
+}
+
+Test(commands, tag_commands_answer_as_documented)
+{
+    run_cases(tag_cases, NADB_ARRAY_LEN(tag_cases));
 }
 
 /* ---- the table as a whole ---- */

@@ -332,20 +332,21 @@ Test(dispatch, tags_keep_their_order_and_are_counted_once)
 
 Test(dispatch, too_many_or_too_long_tags_are_refused)
 {
+    enum { TAGS_MAX = 8192 }; /* as max-tags-per-key is by default */
     cmd_fixture_init(&fixture);
-    static char names[NADB_TAGS_PER_KEY_MAX + 1][8];
-    static struct nadb_slice argv[4 + NADB_TAGS_PER_KEY_MAX + 1];
+    static char names[TAGS_MAX + 1][8];
+    static struct nadb_slice argv[4 + TAGS_MAX + 1];
     argv[0] = NADB_SLICE("SET");
     argv[1] = NADB_SLICE("a");
     argv[2] = NADB_SLICE("v");
     argv[3] = NADB_SLICE("TAGS");
-    for (size_t i = 0; i <= NADB_TAGS_PER_KEY_MAX; i++) {
+    for (size_t i = 0; i <= (size_t)TAGS_MAX; i++) {
         int len = snprintf(names[i], sizeof(names[i]), "t%zu", i);
         argv[4 + i] = nadb_slice_of(names[i], (size_t)len);
     }
-    cr_assert_str_eq(cmd_fixture_run_args(&fixture, argv, 4 + NADB_TAGS_PER_KEY_MAX + 1),
-        "-TOOMANYTAGS limit 8192 per key/");
-    cr_assert_str_eq(cmd_fixture_run_args(&fixture, argv, 4 + NADB_TAGS_PER_KEY_MAX), "+OK/");
+    cr_assert_str_eq(
+        cmd_fixture_run_args(&fixture, argv, 4 + TAGS_MAX + 1), "-TOOMANYTAGS limit 8192 per key/");
+    cr_assert_str_eq(cmd_fixture_run_args(&fixture, argv, 4 + TAGS_MAX), "+OK/");
 
     static char longest[NADB_TAG_LEN_MAX + 1];
     memset(longest, 't', sizeof(longest));
