@@ -24,7 +24,7 @@ void nadb_manifest_fini(struct nadb_manifest *manifest)
 
 /* ---- entries ---- */
 
-/* The lowest slot that no segment has, or NADB_SEGMENT_SLOTS_MAX. */
+/* The first slot from slot_next on, in a circle, that no segment has, or NADB_SEGMENT_SLOTS_MAX. */
 static uint32_t free_slot(const struct nadb_manifest *manifest)
 {
     uint64_t used[NADB_SEGMENT_SLOTS_MAX / 64] = {0};
@@ -32,9 +32,10 @@ static uint32_t free_slot(const struct nadb_manifest *manifest)
         uint32_t slot = manifest->entries[i].slot;
         used[slot / 64] |= UINT64_C(1) << (slot % 64);
     }
-    for (uint32_t i = 0; i < NADB_ARRAY_LEN(used); i++) {
-        if (~used[i] != 0) {
-            return i * 64 + (uint32_t)__builtin_ctzll(~used[i]);
+    for (uint32_t i = 0; i < NADB_SEGMENT_SLOTS_MAX; i++) {
+        uint32_t slot = (manifest->slot_next + i) % NADB_SEGMENT_SLOTS_MAX;
+        if ((used[slot / 64] & UINT64_C(1) << (slot % 64)) == 0) {
+            return slot;
         }
     }
     return NADB_SEGMENT_SLOTS_MAX;
@@ -55,6 +56,7 @@ struct nadb_manifest_entry *nadb_manifest_add(
     struct nadb_manifest_entry *added = &manifest->entries[manifest->count++];
     *added = *entry;
     added->slot = slot;
+    manifest->slot_next = slot + 1;
     return added;
 }
 

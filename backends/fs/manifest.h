@@ -31,13 +31,15 @@ struct nadb_manifest {
     struct nadb_manifest_entry *entries; /* owned */
     size_t count;
     size_t cap;
+    uint32_t slot_next; /* where the search for a free slot begins */
 };
 
 void nadb_manifest_init(struct nadb_manifest *manifest); /* empty; allocates nothing */
 void nadb_manifest_fini(struct nadb_manifest *manifest);
 
-/* Adds an entry at the end and gives it a free slot; the rest of *entry is copied. NULL when all
- * slots are taken. The pointer is valid until the next add or remove. */
+/* Adds an entry at the end and gives it a free slot: one that was freed comes last, so that a
+ * location of a segment that is gone is long forgotten before it means another. The rest of *entry
+ * is copied. NULL when all slots are taken. The pointer is valid until the next add or remove. */
 struct nadb_manifest_entry *nadb_manifest_add(
     struct nadb_manifest *manifest, const struct nadb_manifest_entry *entry);
 

@@ -172,7 +172,7 @@ Test(manifest, a_count_beyond_the_file_allocates_nothing)
     nadb_manifest_fini(&manifest);
 }
 
-Test(manifest, a_freed_slot_is_given_again_and_no_slot_twice)
+Test(manifest, a_freed_slot_is_given_again_last_and_no_slot_twice)
 {
     struct nadb_manifest manifest;
     nadb_manifest_init(&manifest);
@@ -184,6 +184,12 @@ Test(manifest, a_freed_slot_is_given_again_and_no_slot_twice)
     nadb_manifest_remove(&manifest, 71);
     cr_assert_null(nadb_manifest_find(&manifest, 71));
     cr_assert_eq(nadb_manifest_find(&manifest, 72)->slot, 71);
+    for (uint32_t i = 200; i < NADB_SEGMENT_SLOTS_MAX; i += 5000) {
+        manifest.slot_next = i;
+        entry.id = manifest.next_id++;
+        cr_assert_eq(nadb_manifest_add(&manifest, &entry)->slot, i);
+    }
+    manifest.slot_next = NADB_SEGMENT_SLOTS_MAX;
     entry.id = manifest.next_id++;
     cr_assert_eq(nadb_manifest_add(&manifest, &entry)->slot, 70);
     nadb_manifest_fini(&manifest);
