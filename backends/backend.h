@@ -1,10 +1,11 @@
 /* The interface between the store and what keeps its records: the implementer's face.
  *
  * A backend is blocking by contract. Every function below but `name`, `caps` and `new_instance`
- * may do I/O and is called only from jobs (worker threads); the store never has two calls of
+ * may do I/O and is called only from jobs (worker threads). The store never has two calls of
  * write, open or close in progress at once, but may run `replay` of different units at the same
- * time. A backend sees no structure of the store's: a batch hands out its entries one by one
- * through a function, and everything it hands out is immutable until the call returns.
+ * time, and any number of calls of `read` beside each other and beside a write. A backend sees no
+ * structure of the store's: a batch hands out its entries one by one through a function, and
+ * everything it hands out is immutable until the call returns.
  *
  * Kinds, told apart by capabilities, never by name. A *log* backend leaves authority with the
  * store's index: it replays what was written and appends batches. A backend with
@@ -152,6 +153,27 @@ typedef void nadb_backend_replay_free_fn(struct nadb_replay_chunk *chunk);
 typedef enum nadb_err nadb_backend_write_fn(
     struct nadb_backend *backend, struct nadb_batch *batch, struct nadb_error *reterr);
 
+/* One record to be read back. */
+struct nadb_read {
+    /* immutable while read() runs; slices and memory are the caller's */
+    uint64_t loc;
+    uint64_t version; /* the record must be this version of this key */
+    struct nadb_slice key;
+    size_t value_len; /* and have a value of this length */
+    char *value;      /* value_len bytes to write to; garbage unless err is NADB_OK */
+    /* written by read() */
+    enum nadb_err err;
+    struct nadb_error error;
+};
+
+/* Reads `count` values by the locations that write() or replay gave for them. Each ends for itself:
+ * NADB_OK, NADB_EIO, NADB_ENOMEM, or NADB_ECORRUPT when what is there does not verify, was removed
+ * or is another record; the text begins with `<file>:<offset>`. Who let the place of a record
+ * change meanwhile has to look it up again before believing in damage. NULL in a volatile
+ * backend. */
+typedef void nadb_backend_read_fn(
+    struct nadb_backend *backend, struct nadb_read *reads, size_t count);
+
 /* Makes everything stable, marks a clean end, lets go of the lock. The instance can only be
  * freed afterwards, also after a failure. */
 typedef enum nadb_err nadb_backend_close_fn(
@@ -168,6 +190,7 @@ struct nadb_backend_ops {
     nadb_backend_replay_fn *replay;
     nadb_backend_replay_free_fn *replay_free;
     nadb_backend_write_fn *write;
+    nadb_backend_read_fn *read;
     nadb_backend_close_fn *close;
     nadb_backend_free_fn *free;
 };

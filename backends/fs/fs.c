@@ -50,6 +50,7 @@ static void let_go(struct nadb_fs *fs)
 {
     nadb_segment_close(&fs->active);
     nadb_segment_close(&fs->stale);
+    nadb_fs_readers_fini(&fs->readers);
     if (fs->lock >= 0) {
         (void)fs->io->close_file(fs->io, fs->lock); /* holds no data */
         fs->lock = -1;
@@ -160,6 +161,16 @@ static enum nadb_err take_lock(struct nadb_fs *fs, struct nadb_error *reterr)
     return NADB_OK;
 }
 
+static void note_segments(struct nadb_fs *fs)
+{
+    nadb_fs_readers_init(&fs->readers, fs->io, fs->dir);
+    for (size_t i = 0; i < fs->manifest.count; i++) {
+        const struct nadb_manifest_entry *entry = &fs->manifest.entries[i];
+        nadb_fs_readers_add(&fs->readers, entry->slot, entry->id,
+            nadb_segment_seed(fs->manifest.store_id, entry->id));
+    }
+}
+
 static enum nadb_err fs_open(struct nadb_backend *backend, struct nadb_backend_open_info *ret_info,
     struct nadb_error *reterr)
 {
@@ -179,6 +190,7 @@ static enum nadb_err fs_open(struct nadb_backend *backend, struct nadb_backend_o
     }
     nadb_fs__restore_reserve(fs);
     nadb_fs__count_retired(fs);
+    note_segments(fs);
     fs->buf = nadb_mem_alloc(NADB_SEGMENT_BUF_BYTES);
     fs->is_open = true;
     *ret_info = info;
@@ -234,6 +246,13 @@ static enum nadb_err fs_write(
     return err;
 }
 
+static void fs_read(struct nadb_backend *backend, struct nadb_read *reads, size_t count)
+{
+    struct nadb_fs *fs = fs_of(backend);
+    NADB_ASSERT(fs->is_open);
+    nadb_fs__read(fs, reads, count);
+}
+
 static enum nadb_err fs_close(struct nadb_backend *backend, struct nadb_error *reterr)
 {
     struct nadb_fs *fs = fs_of(backend);
@@ -256,6 +275,7 @@ static nadb_backend_new_fn fs_new_instance;
 static nadb_backend_open_fn fs_open;
 static nadb_backend_replay_fn fs_replay;
 static nadb_backend_write_fn fs_write;
+static nadb_backend_read_fn fs_read;
 static nadb_backend_close_fn fs_close;
 static nadb_backend_free_fn fs_free;
 
@@ -267,6 +287,7 @@ const struct nadb_backend_ops nadb_backend_fs_ops = {
     .replay = fs_replay,
     .replay_free = nadb_fs_chunk_free,
     .write = fs_write,
+    .read = fs_read,
     .close = fs_close,
     .free = fs_free,
 };

@@ -5,6 +5,7 @@
 #include "backends/backend.h"
 #include "backends/fs/fs_io.h"
 #include "backends/fs/manifest.h"
+#include "backends/fs/readers.h"
 #include "backends/fs/replay.h"
 #include "backends/fs/segment.h"
 
@@ -32,6 +33,8 @@ struct nadb_fs {
     struct nadb_fs_unit *units; /* owned */
     uint32_t unit_count;
     struct nadb_fs_deaths deaths;
+    /* any worker's from open to close */
+    struct nadb_fs_readers readers;
     /* the worker's that runs open, write or close */
     struct nadb_manifest manifest;
     bool is_unpublished;            /* the manifest in memory is newer than the file */
@@ -73,5 +76,10 @@ NADB_MUST_CHECK enum nadb_err nadb_fs__finish(struct nadb_fs *fs, struct nadb_er
 
 /* Allocates the reserve if it is missing and there is room. */
 void nadb_fs__restore_reserve(struct nadb_fs *fs);
+
+/* ---- read.c ---- */
+
+/* The read of the interface. Thread: any worker, while open. */
+void nadb_fs__read(struct nadb_fs *fs, struct nadb_read *reads, size_t count);
 
 #endif

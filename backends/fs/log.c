@@ -11,10 +11,10 @@
  *
  * A retired segment is SEALED (footer, all synced) or, when its disk fails, CUT at its last sync.
  * Batches behind that sync were written in the `buffered` mode and are only in the page cache:
- * they are read back from there, verified, and written to the new segment. If that fails too,
+ * they are read back from there, verified, and written to the new segment, and reading by the old
+ * locations is forwarded there. If that fails too,
  * batches that were acknowledged as buffered are gone, a later batch could not be stable
- * "together with every batch before it", and the store takes no more writes. Locations given out
- * for copied batches still name the old file: good until it is closed for good by a restart.
+ * "together with every batch before it", and the store takes no more writes.
  *
  * The reserve is space for going on when the disk is full: it is freed for a batch that puts
  * nothing, and for a manifest. */
@@ -164,6 +164,7 @@ static int replace_active(struct nadb_fs *fs, uint64_t now_ms)
     entry->chain = fresh.base;
     entry->last_seq = before.seq;
     fs->active = fresh;
+    nadb_fs_readers_add(&fs->readers, fresh.slot, fresh.id, fresh.seed);
     fs->rotate_at = fs->segment_size;
     fs->is_unpublished = true;
     return 0;
@@ -208,9 +209,12 @@ static enum nadb_err copy_batch(struct nadb_fs *fs, const struct nadb_frame *las
     return err;
 }
 
+/* The copies lie behind each other as the originals did: what append makes of a batch does not
+ * depend on where it goes. */
 static enum nadb_err copy_stale(struct nadb_fs *fs, struct nadb_error *reterr)
 {
     struct nadb_segment *stale = &fs->stale;
+    const uint64_t copied_to = fs->active.end.offset;
     char *window = nadb_mem_alloc(NADB_WALK_WINDOW_BYTES);
     struct nadb_segment_walk walk;
     nadb_segment_walk_begin(
@@ -229,6 +233,11 @@ static enum nadb_err copy_stale(struct nadb_fs *fs, struct nadb_error *reterr)
         err = nadb_error_set(reterr, NADB_ECORRUPT, walk.sys_errno,
             "segment '%s': damaged at offset %llu", stale->name,
             (unsigned long long)walk.next.offset);
+    }
+    if (err == NADB_OK) {
+        NADB_ASSERT(fs->active.end.offset - copied_to == stale->end.offset - stale->synced.offset);
+        nadb_fs_readers_forward(
+            &fs->readers, stale->slot, stale->synced.offset, fs->active.slot, copied_to);
     }
     nadb_mem_free(window);
     nadb_segment_close(stale);

@@ -130,6 +130,36 @@ bool nadb_fs_record_verify(const char *bytes, size_t len, uint64_t seed)
            nadb_get_u32(bytes + NADB_RECORD_CHECK_AT) == nadb_checksum32(bytes + 4, len - 4, seed);
 }
 
+size_t nadb_fs_record_span(const char *bytes, size_t len)
+{
+    if (len < NADB_RECORD_HEADER_BYTES) {
+        return 0;
+    }
+    unsigned kind = (unsigned char)bytes[NADB_RECORD_KIND_AT];
+    unsigned flags = nadb_get_u16(bytes + NADB_RECORD_FLAGS_AT);
+    uint64_t key_len = nadb_get_u64(bytes + NADB_RECORD_CREATED_AT) >> NADB_RECORD_CREATED_BITS;
+    uint32_t value_len = nadb_get_u32(bytes + NADB_RECORD_VALUE_LEN_AT);
+    uint32_t tags_len = nadb_get_u32(bytes + NADB_RECORD_TAGS_LEN_AT);
+    if (key_len > NADB_KEY_LEN_MAX || value_len > NADB_VALUE_LEN_MAX ||
+        tags_len > NADB_TAGS_PACKED_MAX) {
+        return 0;
+    }
+    bool has_value = nadb_entry_has_value((enum nadb_entry_kind)kind);
+    size_t body = (size_t)key_len + (has_value ? (size_t)value_len : 0) + tags_len;
+    return round_up(head_bytes(flags) + body);
+}
+
+enum nadb_fs_check nadb_fs_record_value(const struct nadb_entry *entry, void *out, size_t len)
+{
+    if (entry->value.len != len) {
+        return NADB_FS_BAD;
+    }
+    if (len > 0) {
+        memcpy(out, entry->value.data, len);
+    }
+    return NADB_FS_GOOD;
+}
+
 static bool are_tags_whole(struct nadb_slice tags)
 {
     size_t at = 0;

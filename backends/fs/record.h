@@ -24,6 +24,14 @@ size_t nadb_fs_record_put(char *out, const struct nadb_entry *entry, uint64_t se
 enum nadb_fs_check nadb_fs_record_get(
     const char *bytes, size_t len, struct nadb_entry *ret, size_t *ret_bytes);
 
+/* How long the record is that starts at `bytes`, of which `len` are there, by what its header says;
+ * 0 when that is nothing a record can be. Not to be believed before the checksum holds. */
+size_t nadb_fs_record_span(const char *bytes, size_t len);
+
+/* Copies the value of a PUT that nadb_fs_record_get gave to `out`, which has `len` bytes.
+ * NADB_FS_BAD: the value is not as long. */
+enum nadb_fs_check nadb_fs_record_value(const struct nadb_entry *entry, void *out, size_t len);
+
 /* Does the checksum of a record of `len` bytes hold? */
 bool nadb_fs_record_verify(const char *bytes, size_t len, uint64_t seed);
 

@@ -333,6 +333,117 @@ Test(backend_contract, the_longest_and_the_strangest_entries_are_kept)
     for_each_keeping(keep_extremes, 1u << 20, NADB_LOG_SMALL);
 }
 
+/* ---- reading by location ---- */
+
+/* Reads what batch `seq` put; every value must be as it was written. */
+static void read_batch(
+    struct subject *subject, struct nadb_batch *batch, uint64_t seq, const uint64_t *locs)
+{
+    enum { READS_MAX = 512 };
+    static struct nadb_read reads[READS_MAX];
+    static struct nadb_slice wanted[READS_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < batch->count; i++) {
+        struct nadb_entry entry;
+        batch->entry(batch, i, &entry);
+        if (entry.kind != NADB_ENTRY_PUT) {
+            continue;
+        }
+        cr_assert_lt(count, READS_MAX);
+        wanted[count] = entry.value;
+        reads[count++] = (struct nadb_read){
+            .loc = locs[i],
+            .version = entry.version,
+            .key = entry.key,
+            .value_len = entry.value.len,
+            .value = nadb_mem_alloc(entry.value.len + 1),
+        };
+    }
+    subject->ops->read(subject->backend, reads, count);
+    for (size_t i = 0; i < count; i++) {
+        cr_assert_eq(reads[i].err, NADB_OK, "batch %" PRIu64 ": %s", seq, reads[i].error.text);
+        cr_assert(nadb_slice_eq(nadb_slice_of(reads[i].value, reads[i].value_len), wanted[i]));
+        nadb_mem_free(reads[i].value);
+    }
+}
+
+#define READ_BATCHES 40
+
+static void read_back(struct subject *subject)
+{
+    static uint64_t locs[READ_BATCHES + 1][512];
+    open_and_find(subject, 0);
+    for (uint64_t seq = 1; seq <= READ_BATCHES; seq++) {
+        struct nadb_batch *batch = nadb_log_model_batch(subject->model, seq);
+        cr_assert_leq(batch->count, NADB_ARRAY_LEN(locs[seq]));
+        batch->is_sync = seq % 3 == 0;
+        cr_assert_eq(subject->ops->write(subject->backend, batch, NULL), NADB_OK);
+        memcpy(locs[seq], batch->locs, batch->count * sizeof(uint64_t));
+        read_batch(subject, batch, seq, locs[seq]);
+    }
+    for (int life = 0; life < 2; life++) {
+        for (uint64_t seq = READ_BATCHES; seq > 0; seq--) {
+            read_batch(subject, nadb_log_model_batch(subject->model, seq), seq, locs[seq]);
+        }
+        if (life == 0) {
+            close_and_free(subject);
+            open_and_find(subject, READ_BATCHES);
+        }
+    }
+    close_and_free(subject);
+}
+
+Test(backend_contract, values_are_read_by_location_at_once_later_and_after_a_restart)
+{
+    for_each_keeping(read_back, SMALL_SEGMENT, NADB_LOG_SMALL);
+}
+
+Test(backend_contract, values_of_all_sizes_are_read_by_location)
+{
+    for_each_keeping(read_back, 1u << 20, NADB_LOG_VARIED);
+}
+
+static void refuse_others(struct subject *subject)
+{
+    struct single single = {
+        .entries =
+            {
+                {.kind = NADB_ENTRY_PUT,
+                    .version = 7,
+                    .key = NADB_SLICE("k"),
+                    .value = NADB_SLICE("value")},
+                {.kind = NADB_ENTRY_DELETE, .version = 8, .key = NADB_SLICE("gone")},
+            },
+    };
+    make_instance(subject);
+    cr_assert_eq(subject->ops->open(subject->backend, &subject->info, NULL), NADB_OK);
+    write_single(subject, &single, 1, 2);
+    char value[6][8];
+    uint64_t loc = single.locs[0];
+    uint64_t loc_max = ((uint64_t)1 << NADB_LOC_BITS) - 1;
+    struct nadb_slice key = NADB_SLICE("k");
+    struct nadb_read reads[] = {
+        {.loc = loc, .version = 6, .key = key, .value_len = 5, .value = value[0]},
+        {.loc = loc, .version = 7, .key = NADB_SLICE("K"), .value_len = 5, .value = value[1]},
+        {.loc = loc, .version = 7, .key = key, .value_len = 4, .value = value[2]},
+        {.loc = loc, .version = 7, .key = key, .value_len = 5, .value = value[3]},
+        {.loc = loc_max, .version = 7, .key = key, .value_len = 5, .value = value[4]},
+        {.loc = loc + 1, .version = 7, .key = key, .value_len = 5, .value = value[5]},
+    };
+    subject->ops->read(subject->backend, reads, NADB_ARRAY_LEN(reads));
+    for (size_t i = 0; i < NADB_ARRAY_LEN(reads); i++) {
+        cr_assert_eq(reads[i].err, i == 3 ? NADB_OK : NADB_ECORRUPT, "read %zu: %s", i,
+            nadb_err_name(reads[i].err));
+    }
+    cr_assert_arr_eq(value[3], "value", 5);
+    close_and_free(subject);
+}
+
+Test(backend_contract, a_location_with_another_record_or_none_is_damage_for_that_read_only)
+{
+    for_each_keeping(refuse_others, 1u << 20, NADB_LOG_SMALL);
+}
+
 static void mark_time(struct subject *subject)
 {
     struct single single = {

@@ -66,6 +66,7 @@ struct nadb_faulty {
     uint64_t calls;
     struct fault faults[NADB_FAULTY_ALLOCATE + 1];
     uint64_t shorten_nth;
+    uint64_t garble_times;
     uint64_t crash_nth;
     bool is_crashed;
     bool is_lying;
@@ -457,7 +458,12 @@ static ssize_t faulty_pread_file(
     if (is_shortened(faulty) && len > 1) {
         len = 1 + (size_t)nadb_rng_below(&faulty->rng, len - 1);
     }
-    return (ssize_t)nadb_faulty_file_read(file_of(faulty, handle), offset, out, len);
+    size_t got = nadb_faulty_file_read(file_of(faulty, handle), offset, out, len);
+    if (faulty->garble_times > 0 && got > 0) {
+        faulty->garble_times--;
+        ((char *)out)[nadb_rng_below(&faulty->rng, got)] ^= 0x10;
+    }
+    return (ssize_t)got;
 }
 
 /* How many of `len` bytes at `offset` fit. */
@@ -638,6 +644,11 @@ void nadb_faulty_shorten(struct nadb_faulty *faulty, uint64_t nth)
     faulty->shorten_nth = nth;
 }
 
+void nadb_faulty_garble(struct nadb_faulty *faulty, uint64_t times)
+{
+    faulty->garble_times = times;
+}
+
 void nadb_faulty_crash_at(struct nadb_faulty *faulty, uint64_t nth)
 {
     faulty->crash_nth = nth;
@@ -679,6 +690,7 @@ void nadb_faulty_kill(struct nadb_faulty *faulty)
     memset(faulty->handles, 0, sizeof(faulty->handles));
     memset(faulty->faults, 0, sizeof(faulty->faults));
     faulty->shorten_nth = 0;
+    faulty->garble_times = 0;
     faulty->crash_nth = 0;
     faulty->is_crashed = false;
     faulty->is_lying = false;

@@ -65,6 +65,9 @@ void nadb_faulty_fail(struct nadb_faulty *faulty, enum nadb_faulty_call kind, ui
 /* The `nth` read or write from now on moves only a part of its bytes; 0: never. */
 void nadb_faulty_shorten(struct nadb_faulty *faulty, uint64_t nth);
 
+/* The next `times` reads hand out one wrong byte, which on the disk is right. */
+void nadb_faulty_garble(struct nadb_faulty *faulty, uint64_t times);
+
 /* The `nth` call from now on (1 = the next) is the process's last: it is done not at all, in part
  * or whole, and it and all later ones fail with EIO. 0: never. */
 void nadb_faulty_crash_at(struct nadb_faulty *faulty, uint64_t nth);

@@ -231,6 +231,42 @@ static void log_replay_free(struct nadb_replay_chunk *chunk)
     *chunk = (struct nadb_replay_chunk){0};
 }
 
+/* The record at the location, NULL when there is none. */
+static const struct nadb_entry *find_entry(const struct nadb_log_disk *disk, uint64_t loc)
+{
+    for (size_t b = 0; b < disk->count; b++) {
+        const struct nadb_log_batch *batch = &disk->batches[b];
+        uint64_t first = batch->seq * 1000;
+        if (loc >= first && loc - first < batch->count) {
+            return &batch->entries[loc - first];
+        }
+    }
+    return NULL;
+}
+
+static void log_read(struct nadb_backend *backend, struct nadb_read *reads, size_t count)
+{
+    struct log_backend *log = log_of(backend);
+    NADB_ASSERT(log->is_open);
+    for (size_t i = 0; i < count; i++) {
+        struct nadb_read *read = &reads[i];
+        const struct nadb_entry *entry = find_entry(log->disk, read->loc);
+        log->disk->reads++;
+        read->err = NADB_OK;
+        if (log->disk->fail_reads > 0) {
+            log->disk->fail_reads--;
+            read->err = nadb_error_set(
+                &read->error, log->disk->fail_read_err, 0, "log:%u: as the test wanted", 7);
+        } else if (entry == NULL || entry->kind != NADB_ENTRY_PUT ||
+                   entry->version != read->version || !nadb_slice_eq(entry->key, read->key) ||
+                   entry->value.len != read->value_len) {
+            read->err = nadb_error_set(&read->error, NADB_ECORRUPT, 0, "log:0: another record");
+        } else if (read->value_len > 0) {
+            memcpy(read->value, entry->value.data, read->value_len);
+        }
+    }
+}
+
 /* ---- the rest ---- */
 
 static enum nadb_err log_close(struct nadb_backend *backend, struct nadb_error *reterr)
@@ -267,6 +303,7 @@ static nadb_backend_open_fn log_open;
 static nadb_backend_replay_fn log_replay;
 static nadb_backend_replay_free_fn log_replay_free;
 static nadb_backend_write_fn log_write;
+static nadb_backend_read_fn log_read;
 static nadb_backend_close_fn log_close;
 static nadb_backend_free_fn log_free;
 
@@ -277,6 +314,7 @@ const struct nadb_backend_ops nadb_log_backend_ops = {
     .replay = log_replay,
     .replay_free = log_replay_free,
     .write = log_write,
+    .read = log_read,
     .close = log_close,
     .free = log_free,
 };

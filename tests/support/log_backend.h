@@ -32,9 +32,12 @@ struct nadb_log_disk {
     unsigned fail_writes;   /* so many of the next writes */
     enum nadb_err fail_err; /* NADB_ENOSPC or NADB_ESYNC */
     bool does_fail_keep;    /* with NADB_ESYNC: the batch is there nevertheless */
+    unsigned fail_reads;    /* so many of the next records read */
+    enum nadb_err fail_read_err;
     bool does_open_fail;
     bool does_close_fail;
     /* what was asked for */
+    unsigned reads; /* records */
     unsigned opens, writes, closes, chunks_given, chunks_freed;
 };
 
