@@ -159,7 +159,8 @@ static void add_memory(struct info *info)
     add_u64(info, "number_of_functions", 0);
     add_u64(info, "number_of_libraries", 0);
     add_size(info, "maxmemory", server->config->maxmemory);
-    add_text(info, "maxmemory_policy", "noeviction");
+    add_text(info, "maxmemory_policy",
+        nadb_option_find(NADB_SLICE("maxmemory-policy"))->words[server->config->maxmemory_policy]);
     add_f2(info, "allocator_frag_ratio", ratio(rss, used));
     nadb_text_add(&info->text, "allocator_frag_bytes:%lld\r\n", (long long)rss - (long long)used);
     add_f2(info, "allocator_rss_ratio", 1);
@@ -252,7 +253,7 @@ static void add_stats(struct info *info)
     add_f2(info, "expired_stale_perc", 0);
     add_u64(info, "expired_time_cap_reached_count", 0);
     add_u64(info, "expire_cycle_cpu_milliseconds", 0);
-    add_u64(info, "evicted_keys", 0);
+    add_u64(info, "evicted_keys", info->store.evicted);
     add_u64(info, "evicted_clients", 0);
     add_u64(info, "total_eviction_exceeded_time", 0);
     add_u64(info, "current_eviction_exceeded_time", 0);

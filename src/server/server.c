@@ -241,13 +241,20 @@ static void limit_clients(struct nadb_config *config)
     }
 }
 
+static void set_memory(struct nadb_store *store, const struct nadb_config *config)
+{
+    nadb_store_set_maxmemory(store, config->maxmemory);
+    nadb_store_set_eviction(
+        store, (enum nadb_eviction)config->maxmemory_policy, (unsigned)config->maxmemory_samples);
+}
+
 void nadb_server_config_changed(struct nadb_server *server)
 {
     struct nadb_config *config = server->config;
     nadb_log_set_level((enum nadb_log_level)config->loglevel);
     nadb_store_set_durability(server->store, (enum nadb_durability)config->durability);
     nadb_store_set_buffer(server->store, config->buffer_size, config->flush_interval);
-    nadb_store_set_maxmemory(server->store, config->maxmemory);
+    set_memory(server->store, config);
     nadb_store_set_epochs_max(server->store, (uint64_t)config->invalidation_log_size);
     limit_clients(config);
     nadb_conns_reconfigure(&server->loop->conns);
@@ -316,7 +323,7 @@ static void make_store(struct nadb_server_loop *loop, const struct nadb_backend_
         .namespaces_max = (uint64_t)config->namespaces_max,
     };
     loop->server.store = nadb_store_new(&opts);
-    nadb_store_set_maxmemory(loop->server.store, config->maxmemory);
+    set_memory(loop->server.store, config);
     nadb_store_set_epochs_max(loop->server.store, (uint64_t)config->invalidation_log_size);
 }
 

@@ -13,12 +13,11 @@
 
 /* ---- bookkeeping ---- */
 
-static uint64_t next_version(
+/* The number of a change that others may see. */
+static uint64_t count_change(
     struct nadb_store *store, const struct nadb_space *space, uint64_t hash)
 {
-    NADB_ASSERT(store->cmd_is_open);
     uint64_t version = ++store->version;
-    store->cmd_wrote = true;
     store->stats.changes_unsaved++;
     if (store->durability == NADB_DURABILITY_ALWAYS) {
         store->touched[hash % NADB_TOUCHED_COUNT] = version;
@@ -28,6 +27,15 @@ static uint64_t next_version(
         nadb_watch__touch(store, space->owner, hash);
     }
     return version;
+}
+
+/* Likewise, of the command under way. */
+static uint64_t next_version(
+    struct nadb_store *store, const struct nadb_space *space, uint64_t hash)
+{
+    NADB_ASSERT(store->cmd_is_open);
+    store->cmd_wrote = true;
+    return count_change(store, space, hash);
 }
 
 static void stamp(struct nadb_store *store, struct nadb_rec *rec, uint64_t version)
@@ -233,6 +241,12 @@ void nadb_change__delete(
     struct nadb_store *store, struct nadb_space *space, nadb_index_slot slot, uint64_t hash)
 {
     remove_rec(store, space, slot, hash, next_version(store, space, hash), REMOVAL_WISH);
+}
+
+void nadb_change__evict(
+    struct nadb_store *store, struct nadb_space *space, nadb_index_slot slot, uint64_t hash)
+{
+    remove_rec(store, space, slot, hash, count_change(store, space, hash), REMOVAL_WISH);
 }
 
 void nadb_change__expire(struct nadb_store *store, struct nadb_rec *rec)

@@ -97,6 +97,8 @@ static void cut(struct nadb_store *store)
         struct nadb_wbuf spare = flight->buf;
         flight->buf = store->buf;
         store->buf = spare;
+        store->evict.owed_by_flight = store->evict.owed;
+        store->evict.owed = 0;
     }
     flight->durability = store->durability;
     flight->mark_ms = store->needs_mark ? store->mark_ms : 0;
@@ -292,6 +294,7 @@ static void end_flight(struct nadb_store *store)
         flight->buf = (struct nadb_wbuf){0};
     }
     store->frozen_version = 0;
+    store->evict.owed_by_flight = 0;
     flight->state = NADB_FLIGHT_IDLE;
 }
 
@@ -377,6 +380,7 @@ static void take_back_or_keep(struct nadb_store *store)
     bool is_always = store->durability == NADB_DURABILITY_ALWAYS;
     if (is_always) {
         nadb_undo__roll_back(store);
+        store->evict.owed = 0; /* the keys are back */
     }
     if (!is_always || flight->durability != NADB_DURABILITY_ALWAYS) {
         flight->state = NADB_FLIGHT_RETRY;
@@ -570,7 +574,7 @@ bool nadb_store_is_batch_full(const struct nadb_store *store, bool is_growing)
 enum nadb_admission nadb_store_admit(
     struct nadb_store *store, bool is_growing, struct nadb_error *reterr)
 {
-    if (is_growing && store->maxmemory_bytes > 0 && nadb_mem_used() > store->maxmemory_bytes) {
+    if (is_growing && store->maxmemory_bytes > 0 && !nadb_evict__make_room(store)) {
         (void)nadb_error_set(
             reterr, NADB_ENOMEM, 0, "command not allowed when used memory > 'maxmemory'.");
         return NADB_ADMIT_REFUSE;

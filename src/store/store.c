@@ -30,6 +30,7 @@ struct nadb_store *nadb_store_new(const struct nadb_store_opts *opts)
     nadb_store_set_buffer(store, opts->buffer_size_bytes, opts->flush_interval_ms);
     store->epochs_max = NADB_EPOCHS_MAX_DEFAULT;
     nadb_flight__init(store);
+    nadb_evict__init(store);
     nadb_store_turn_begin(store);
     store->wheel = nadb_wheel_new(store->now_ms);
     for (uint64_t db = 0; db < store->databases; db++) {
@@ -156,6 +157,7 @@ bool nadb_store_step(struct nadb_store *store, uint64_t budget_us)
     bool has_more = nadb_flight__land(store, budget_us);
     if (store->phase == NADB_STORE_OPEN) {
         has_more |= nadb_store_retire(store, budget_us);
+        has_more |= nadb_evict__step(store, budget_us);
         has_more |= nadb_dying__sweep(store, budget_us);
         has_more |= nadb_space__sweep(store, budget_us);
     }
@@ -334,7 +336,8 @@ void nadb_store_stats(const struct nadb_store *store, struct nadb_store_stats *r
 
 void nadb_store_stats_reset(struct nadb_store *store)
 {
-    store->stats.hits = store->stats.misses = store->stats.expired = 0;
+    store->stats.hits = store->stats.misses = 0;
+    store->stats.expired = store->stats.evicted = 0;
 }
 
 enum nadb_durability nadb_store_durability(const struct nadb_store *store)

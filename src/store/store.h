@@ -35,6 +35,19 @@
 struct nadb_store;
 struct nadb_keyspace; /* a database's namespace; stays valid while referenced */
 
+/* Which keys go when more than maxmemory is in use; the words and the order of Redis. Records keep
+ * when they were read, not how often: LFU takes those not read for longest, as LRU does. */
+enum nadb_eviction {
+    NADB_EVICT_NOTHING,
+    NADB_EVICT_ALL_LRU,
+    NADB_EVICT_ALL_LFU,
+    NADB_EVICT_ALL_RANDOM,
+    NADB_EVICT_VOLATILE_LRU, /* volatile: only keys with a TTL */
+    NADB_EVICT_VOLATILE_LFU,
+    NADB_EVICT_VOLATILE_RANDOM,
+    NADB_EVICT_VOLATILE_TTL, /* the first to expire */
+};
+
 enum nadb_durability {
     NADB_DURABILITY_ALWAYS,
     NADB_DURABILITY_INTERVAL,
@@ -264,6 +277,10 @@ void nadb_store_set_durability(struct nadb_store *store, enum nadb_durability du
 void nadb_store_set_buffer(struct nadb_store *store, uint64_t size_bytes, uint64_t interval_ms);
 void nadb_store_set_maxmemory(struct nadb_store *store, uint64_t bytes); /* 0: no limit */
 
+/* Each key that goes is the best of `samples`; 1 .. NADB_EVICT_SAMPLES_MAX. */
+#define NADB_EVICT_SAMPLES_MAX 64u
+void nadb_store_set_eviction(struct nadb_store *store, enum nadb_eviction policy, unsigned samples);
+
 /* ---- statistics ---- */
 
 enum nadb_storage_state {
@@ -275,6 +292,7 @@ enum nadb_storage_state {
 struct nadb_store_stats {
     uint64_t hits, misses;
     uint64_t expired;
+    uint64_t evicted;
     uint64_t changes_unsaved; /* mutations since the last flush ended */
     uint64_t buffer_entries;
     uint64_t buffer_bytes; /* to be written by the next flush, in flight included */
@@ -294,7 +312,7 @@ struct nadb_store_stats {
 };
 
 void nadb_store_stats(const struct nadb_store *store, struct nadb_store_stats *ret);
-void nadb_store_stats_reset(struct nadb_store *store); /* hits, misses, expired */
+void nadb_store_stats_reset(struct nadb_store *store); /* hits, misses, expired, evicted */
 enum nadb_durability nadb_store_durability(const struct nadb_store *store);
 const char *nadb_storage_state_name(enum nadb_storage_state state);
 

@@ -24,6 +24,7 @@
 #define NADB_STORE_STORE_INTERNAL_H
 
 #include "src/base/hash.h"
+#include "src/base/random.h"
 #include "src/store/epochs.h"
 #include "src/store/index.h"
 #include "src/store/tagindex.h"
@@ -256,6 +257,10 @@ void nadb_space__uncount_ttl(struct nadb_space *space, const struct nadb_rec *re
 nadb_index_slot nadb_change__find_live(
     struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key);
 
+/* Deletes the key for want of memory; also outside commands. */
+void nadb_change__evict(
+    struct nadb_store *store, struct nadb_space *space, nadb_index_slot slot, uint64_t hash);
+
 /* `rec`, which the wheel handed out, is due. */
 void nadb_change__expire(struct nadb_store *store, struct nadb_rec *rec);
 
@@ -339,6 +344,29 @@ NADB_MUST_CHECK enum nadb_err nadb_space__check_cost(const struct nadb_space *sp
 void nadb_space__note_epoch(
     struct nadb_store *store, struct nadb_space *space, const struct nadb_selector *selector);
 
+/* ---- evict.c ---- */
+
+struct nadb_evict {
+    enum nadb_eviction policy;
+    unsigned samples;
+    struct nadb_rng rng;
+    /* What evicted keys will have given back once the flush that takes their tombstones has ended:
+     * the one that is cut next, and the one under way. */
+    uint64_t owed, owed_by_flight;
+};
+
+void nadb_evict__init(struct nadb_store *store);
+
+/* Is more memory in use than allowed, what is owed not counted? */
+bool nadb_evict__is_over(const struct nadb_store *store);
+
+/* Evicts some keys if that is called for; false when there is not enough room and no key that the
+ * policy would give up. */
+bool nadb_evict__make_room(struct nadb_store *store);
+
+/* Evicts for about `budget_us`; true when there is more to do. */
+bool nadb_evict__step(struct nadb_store *store, uint64_t budget_us);
+
 /* ---- watch.c ---- */
 
 struct nadb_watch_table {
@@ -407,6 +435,7 @@ struct nadb_store {
     enum nadb_durability durability_next; /* from the next cut on */
     uint64_t buffer_size_bytes, flush_interval_us;
     uint64_t maxmemory_bytes;
+    struct nadb_evict evict;
 
     /* writing */
     struct nadb_wbuf buf;

@@ -84,7 +84,9 @@ Test(config_value, refused_values_say_why_and_change_nothing)
         {"timeout", "-5", "argument must be between 0 and 2147483647 inclusive"},
         {"timeout", "",
             "argument couldn't be parsed into an integer or a duration (100ms, 1s, 5m)"},
-        {"maxmemory-policy", "allkeys-lru", "argument(s) must be one of the following: noeviction"},
+        {"maxmemory-policy", "oldest",
+            "argument(s) must be one of the following: noeviction, allkeys-lru, allkeys-lfu, "
+            "allkeys-random, volatile-lru, volatile-lfu, volatile-random, volatile-ttl"},
         {"unixsocketperm", "1777", "argument must be between 0 and 777 inclusive"},
         {"unixsocketperm", "8", "argument couldn't be parsed as an octal number"},
         {"unixsocketperm", "", "argument couldn't be parsed as an octal number"},
