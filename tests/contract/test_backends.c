@@ -1,6 +1,7 @@
 /* This file holds what every backend must do, run against each one in the registry on a real
  * directory. */
 #include <inttypes.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "backends/registry.h"
@@ -442,6 +443,57 @@ static void refuse_others(struct subject *subject)
 Test(backend_contract, a_location_with_another_record_or_none_is_damage_for_that_read_only)
 {
     for_each_keeping(refuse_others, 1u << 20, NADB_LOG_SMALL);
+}
+
+struct reader_thread {
+    pthread_t thread;
+    struct nadb_backend *backend;
+    uint64_t loc;
+    unsigned wrong;
+};
+
+static void *read_many_times(void *arg)
+{
+    struct reader_thread *reader = arg;
+    for (int i = 0; i < 2000; i++) {
+        char value[5] = {0};
+        struct nadb_read read = {
+            .loc = reader->loc, .version = 1, .key = NADB_SLICE("k"), .value_len = 5};
+        read.value = value;
+        reader->backend->ops->read(reader->backend, &read, 1);
+        reader->wrong += read.err != NADB_OK || memcmp(value, "value", 5) != 0;
+    }
+    return NULL;
+}
+
+static void read_beside_writes(struct subject *subject)
+{
+    struct single single = {
+        .entries = {{.kind = NADB_ENTRY_PUT, .key = NADB_SLICE("k"), .value = NADB_SLICE("value")}},
+    };
+    make_instance(subject);
+    cr_assert_eq(subject->ops->open(subject->backend, &subject->info, NULL), NADB_OK);
+    single.entries[0].version = 1;
+    write_single(subject, &single, 1, 1);
+    struct reader_thread readers[3];
+    for (size_t i = 0; i < NADB_ARRAY_LEN(readers); i++) {
+        readers[i] = (struct reader_thread){.backend = subject->backend, .loc = single.locs[0]};
+        cr_assert_eq(pthread_create(&readers[i].thread, NULL, read_many_times, &readers[i]), 0);
+    }
+    for (uint64_t seq = 2; seq < 200; seq++) {
+        single.entries[0].version = seq;
+        write_single(subject, &single, seq, 1);
+    }
+    for (size_t i = 0; i < NADB_ARRAY_LEN(readers); i++) {
+        cr_assert_eq(pthread_join(readers[i].thread, NULL), 0);
+        cr_assert_eq(readers[i].wrong, 0);
+    }
+    close_and_free(subject);
+}
+
+Test(backend_contract, values_are_read_from_several_threads_while_batches_are_written)
+{
+    for_each_keeping(read_beside_writes, SMALL_SEGMENT, NADB_LOG_SMALL);
 }
 
 static void mark_time(struct subject *subject)
