@@ -23,6 +23,7 @@ void nadb_client_init(struct nadb_client *client, struct nadb_server *server, si
     client->last_command_ms = client->created_ms;
     client->is_authenticated = !is_password_set(server);
     nadb_resp_writer_init(&client->out, out_cap_max);
+    nadb_subscriber_init(&client->subscriber);
     nadb_list_append(&server->clients->all, &client->in_registry);
     server->clients->count++;
 }
@@ -49,6 +50,7 @@ static void drop_keyspace(struct nadb_client *client)
 void nadb_client_fini(struct nadb_client *client)
 {
     nadb_client_drop_progress(client);
+    nadb_pubsub_leave(client);
     nadb_client_multi_end(client);
     drop_keyspace(client);
     nadb_mem_free(client->name);
@@ -66,6 +68,7 @@ void nadb_client_fini(struct nadb_client *client)
 
 void nadb_client_reset(struct nadb_client *client)
 {
+    nadb_pubsub_leave(client);
     nadb_client_multi_end(client);
     nadb_mem_free(client->name);
     client->name = NULL;
@@ -191,15 +194,25 @@ static void grow_holds(struct nadb_client *client)
     client->holds_first = 0;
 }
 
-void nadb_client_hold(struct nadb_client *client, uint64_t begin, uint64_t version)
+static void add_hold(struct nadb_client *client, uint64_t begin, uint64_t version, bool is_push)
 {
     if (client->holds_count == client->holds_cap) {
         grow_holds(client);
     }
     struct nadb_hold *hold = hold_at(client, client->holds_count++);
-    *hold =
-        (struct nadb_hold){.begin = begin, .end = nadb_client_out_end(client), .version = version};
+    *hold = (struct nadb_hold){
+        .begin = begin, .end = nadb_client_out_end(client), .is_push = is_push, .version = version};
     NADB_ASSERT(begin >= client->out_base && begin < hold->end);
+}
+
+void nadb_client_hold(struct nadb_client *client, uint64_t begin, uint64_t version)
+{
+    add_hold(client, begin, version, false);
+}
+
+void nadb_client_hold_push(struct nadb_client *client, uint64_t begin, uint64_t version)
+{
+    add_hold(client, begin, version, true);
 }
 
 static void drop_first_hold(struct nadb_client *client)
@@ -241,7 +254,9 @@ void nadb_client_fail_holds(
             continue;
         }
         is_whole = is_whole && append_stream(client, copied, hold->begin, &next);
-        nadb_resp_error(&next, "%s %s", nadb_err_prefix(error->code), error->text);
+        if (!hold->is_push) {
+            nadb_resp_error(&next, "%s %s", nadb_err_prefix(error->code), error->text);
+        }
         copied = hold->end;
     }
     is_whole = is_whole && append_stream(client, copied, nadb_client_out_end(client), &next);

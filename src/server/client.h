@@ -18,6 +18,7 @@
 #include "protocol/resp_writer.h"
 #include "src/base/err.h"
 #include "src/base/list.h"
+#include "src/server/pubsub.h"
 #include "src/store/store.h"
 
 #define NADB_CLIENT_MAGIC           0x434c4e54u
@@ -45,6 +46,7 @@ struct nadb_queued_cmd {
 
 struct nadb_hold {
     uint64_t begin, end; /* stream positions of the reply */
+    bool is_push;        /* a message, of which nothing is left when it is undone */
     uint64_t version;    /* what nadb_store_command_end returned */
 };
 
@@ -75,6 +77,8 @@ struct nadb_client {
     size_t queue_count, queue_cap, queue_bytes;
     unsigned queue_flags; /* NADB_CMD_... of all queued commands together */
     struct nadb_watcher watcher;
+
+    struct nadb_subscriber subscriber;
 
     /* the command under way: set while it returned NADB_CMD_AGAIN */
     void *progress;
@@ -124,10 +128,14 @@ void nadb_client_multi_end(struct nadb_client *client); /* drops queue and watch
 /* The reply that was written from stream position `begin` to now waits for `version`. */
 void nadb_client_hold(struct nadb_client *client, uint64_t begin, uint64_t version);
 
+/* The same for a message to the client. */
+void nadb_client_hold_push(struct nadb_client *client, uint64_t begin, uint64_t version);
+
 /* Forgets holds up to `durable`. */
 void nadb_client_release(struct nadb_client *client, uint64_t durable);
 
-/* Every reply held above `durable` becomes `-<prefix> <text>`; then nothing is held. */
+/* Every reply held above `durable` becomes `-<prefix> <text>`, messages vanish; then nothing is
+ * held. */
 void nadb_client_fail_holds(
     struct nadb_client *client, uint64_t durable, const struct nadb_error *error);
 

@@ -39,10 +39,11 @@ enum nadb_cmd_flag {
     NADB_CMD_NOQUEUE = 1 << 8, /* runs at once inside MULTI: EXEC DISCARD WATCH ... */
     NADB_CMD_COUNTS = 1 << 9,  /* due keys are retired before it runs, so that counts are exact */
     NADB_CMD_DANGEROUS = 1 << 10,
-    NADB_CMD_PUBSUB = 1 << 11,
+    NADB_CMD_PUBSUB = 1 << 11,    /* what it answers is pushed, also with CLIENT REPLY OFF */
     NADB_CMD_GROUPED = 1 << 12,   /* timed in groups, although Redis does not call it fast */
     NADB_CMD_CONTAINER = 1 << 13, /* argv[1] names a subcommand */
     NADB_CMD_NOSCRIPT = 1 << 14,  /* not for scripts; COMMAND shows it */
+    NADB_CMD_LISTENING = 1 << 15, /* allowed to a subscriber that speaks RESP2 */
 };
 
 /* One row; const data generated from commands.def. */

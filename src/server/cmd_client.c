@@ -118,6 +118,9 @@ static void describe_client(
     if (client->is_multi) {
         flags[count++] = 'x';
     }
+    if (nadb_subscriber_count(&client->subscriber) > 0) {
+        flags[count++] = 'P';
+    }
     if (client->watcher.is_dirty) {
         flags[count++] = 'd';
     }
@@ -131,11 +134,12 @@ static void describe_client(
         flags[count++] = 'N';
     }
     nadb_text_add(text,
-        "id=%llu addr=%s laddr=%s fd=%d name=%s age=%llu idle=%llu flags=%.*s db=%llu sub=0 psub=0 "
-        "ssub=0 multi=%lld",
+        "id=%llu addr=%s laddr=%s fd=%d name=%s age=%llu idle=%llu flags=%.*s db=%llu sub=%zu "
+        "psub=%zu ssub=0 multi=%lld",
         (unsigned long long)client->id, client->addr, client->laddr, client->fd,
         text_or_empty(client->name), (unsigned long long)(age_ms / 1000),
         (unsigned long long)(idle_ms / 1000), (int)count, flags, (unsigned long long)client->db,
+        client->subscriber.channel_count, client->subscriber.pattern_count,
         client->is_multi ? (long long)client->queue_count : -1LL);
     nadb_text_add(text,
         " qbuf=%zu qbuf-free=0 argv-mem=0 multi-mem=%zu rbs=%zu rbp=%zu obl=%zu oll=0 omem=0 "
@@ -160,18 +164,20 @@ enum nadb_cmd_status nadb_cmd_client_info(struct nadb_call *call)
 }
 
 struct client_filter {
-    bool is_none;     /* a type that no client has */
-    size_t ids_first; /* index of the first id; 0 = all clients */
+    bool is_none;             /* a type that no client has */
+    bool has_type, is_pubsub; /* only those that listen, or only those that do not */
+    size_t ids_first;         /* index of the first id; 0 = all clients */
 };
 
 static bool parse_list_type(struct nadb_call *call, struct client_filter *filter)
 {
     struct nadb_slice type = call->argv[3];
-    if (nadb_arg_is(type, "normal")) {
+    if (nadb_arg_is(type, "normal") || nadb_arg_is(type, "pubsub")) {
+        filter->has_type = true;
+        filter->is_pubsub = nadb_arg_is(type, "pubsub");
         return true;
     }
-    if (nadb_arg_is(type, "master") || nadb_arg_is(type, "replica") || nadb_arg_is(type, "slave") ||
-        nadb_arg_is(type, "pubsub")) {
+    if (nadb_arg_is(type, "master") || nadb_arg_is(type, "replica") || nadb_arg_is(type, "slave")) {
         filter->is_none = true;
         return true;
     }
@@ -227,8 +233,8 @@ static uint64_t *sort_ids(const struct nadb_call *call, size_t first)
 }
 
 /* Describes the clients that `ids` (NULL: all) names. */
-static void list_clients(
-    const struct nadb_call *call, const uint64_t *ids, size_t id_count, struct nadb_buf *text)
+static void list_clients(const struct nadb_call *call, const struct client_filter *filter,
+    const uint64_t *ids, size_t id_count, struct nadb_buf *text)
 {
     const struct nadb_client_registry *clients = call->server->clients;
     size_t at = 0;
@@ -237,7 +243,9 @@ static void list_clients(
         while (ids != NULL && at < id_count && ids[at] < client->id) {
             at++;
         }
-        if (ids == NULL || (at < id_count && ids[at] == client->id)) {
+        bool is_pubsub = nadb_subscriber_count(&client->subscriber) > 0;
+        bool is_type = !filter->has_type || filter->is_pubsub == is_pubsub;
+        if (is_type && (ids == NULL || (at < id_count && ids[at] == client->id))) {
             describe_client(call, client, text);
             nadb_text_add(text, "\n");
         }
@@ -262,7 +270,7 @@ enum nadb_cmd_status nadb_cmd_client_list(struct nadb_call *call)
     struct nadb_buf text;
     nadb_buf_init(&text, (call->server->clients->count + 1) * CLIENT_LINE_MAX);
     if (!filter.is_none) {
-        list_clients(call, ids, id_count, &text);
+        list_clients(call, &filter, ids, id_count, &text);
     }
     nadb_resp_verbatim(call->out, nadb_buf_slice(&text));
     nadb_buf_fini(&text);

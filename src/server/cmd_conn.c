@@ -8,7 +8,12 @@ enum nadb_cmd_status nadb_cmd_ping(struct nadb_call *call)
     if (call->argc > 2) {
         return nadb_reply_arity_error(call);
     }
-    if (call->argc == 2) {
+    bool is_subscriber = nadb_subscriber_count(&call->client->subscriber) > 0;
+    if (is_subscriber && call->out->proto < 3) {
+        nadb_resp_array(call->out, 2);
+        nadb_resp_bulk(call->out, NADB_SLICE("pong"));
+        nadb_resp_bulk(call->out, call->argc == 2 ? call->argv[1] : NADB_SLICE(""));
+    } else if (call->argc == 2) {
         nadb_resp_bulk(call->out, call->argv[1]);
     } else {
         nadb_resp_raw(call->out, NADB_SLICE("+PONG\r\n"));

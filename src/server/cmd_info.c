@@ -114,7 +114,7 @@ static void add_clients(struct info *info)
     add_u64(info, "client_recent_max_output_buffer", server->clients_peak_output_bytes);
     add_u64(info, "blocked_clients", 0);
     add_u64(info, "tracking_clients", 0);
-    add_u64(info, "pubsub_clients", 0);
+    add_u64(info, "pubsub_clients", info->server->pubsub.client_count);
     add_u64(info, "watching_clients", watching);
     add_u64(info, "clients_in_timeout_table", 0);
 }
@@ -259,8 +259,8 @@ static void add_stats(struct info *info)
     add_u64(info, "current_eviction_exceeded_time", 0);
     add_u64(info, "keyspace_hits", info->store.hits);
     add_u64(info, "keyspace_misses", info->store.misses);
-    add_u64(info, "pubsub_channels", 0);
-    add_u64(info, "pubsub_patterns", 0);
+    add_u64(info, "pubsub_channels", info->server->pubsub.channel_count);
+    add_u64(info, "pubsub_patterns", info->server->pubsub.pattern_count);
     add_u64(info, "pubsubshard_channels", 0);
     add_u64(info, "latest_fork_usec", 0);
     add_u64(info, "total_forks", 0);

@@ -1,6 +1,12 @@
 /* This file holds INVALIDATE. */
+#include <stdio.h>
+
+#include "src/base/parse.h"
 #include "src/server/cmd_table.h"
 #include "src/server/cmd_util.h"
+
+#define CHANNEL_HEAD_MAX 32u
+#define NAMED_LOOK_BACK  64u
 
 struct invalidate_args {
     struct nadb_slice pattern;
@@ -42,6 +48,45 @@ static void free_invalidation(void *work)
     nadb_invalidation_free(work);
 }
 
+static bool is_named_before(const struct nadb_selector *selector, size_t index)
+{
+    size_t first = index > NAMED_LOOK_BACK ? index - NAMED_LOOK_BACK : 0;
+    for (size_t i = first; i < index; i++) {
+        if (selector->ops[i].kind == NADB_SELECTOR_TAG &&
+            nadb_slice_eq(selector->ops[i].tag, selector->ops[index].tag)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One message for each tag that the selector names. A tag that is named again far behind may get a
+ * second one, which is harmless. In durability always they wait for the invalidation. */
+static void publish(struct nadb_call *call, const struct nadb_selector *selector)
+{
+    struct nadb_server *server = call->server;
+    if (nadb_pubsub_is_idle(&server->pubsub)) {
+        return;
+    }
+    char message[NADB_I64_TEXT_MAX + sizeof(" hard")];
+    size_t len = nadb_format_u64(message, nadb_store_epoch(call->store));
+    memcpy(message + len, " hard", sizeof(" hard") - 1);
+    len += sizeof(" hard") - 1;
+    uint64_t version = nadb_store_command_hold(call->store);
+    for (size_t i = 0; i < selector->count; i++) {
+        if (selector->ops[i].kind != NADB_SELECTOR_TAG || is_named_before(selector, i)) {
+            continue;
+        }
+        char channel[CHANNEL_HEAD_MAX + NADB_TAG_LEN_MAX];
+        int head = snprintf(channel, CHANNEL_HEAD_MAX,
+            "__tag@%llu__:", (unsigned long long)nadb_keyspace_db(call->keyspace));
+        struct nadb_slice tag = selector->ops[i].tag;
+        memcpy(channel + head, tag.data, tag.len);
+        (void)nadb_pubsub_publish(server, nadb_slice_of(channel, (size_t)head + tag.len),
+            nadb_slice_of(message, len), version); /* nobody asks how many */
+    }
+}
+
 enum nadb_cmd_status nadb_cmd_invalidate(struct nadb_call *call)
 {
     struct nadb_invalidation *work = nadb_progress_take(call);
@@ -64,6 +109,9 @@ enum nadb_cmd_status nadb_cmd_invalidate(struct nadb_call *call)
     switch (nadb_store_invalidate(call->store, call->keyspace, &opts, &work, &count, &error)) {
     case NADB_INVALIDATE_DONE:
         nadb_resp_integer(call->out, (int64_t)count);
+        if (!args.is_dry_run) {
+            publish(call, &selector);
+        }
         break;
     case NADB_INVALIDATE_AGAIN:
         status = nadb_progress_leave(call, work, free_invalidation, 0);

@@ -21,6 +21,8 @@ enum {
     GROUPED = NADB_CMD_GROUPED,
     HAS_SUBS = NADB_CMD_CONTAINER,
     NOSCRIPT = NADB_CMD_NOSCRIPT,
+    PUBSUB = NADB_CMD_PUBSUB,
+    LISTENING = NADB_CMD_LISTENING,
 };
 
 #define ROW(row_name, row_handler, row_container, row_arity, row_flags, keys, first, last, step,   \

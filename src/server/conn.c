@@ -42,8 +42,8 @@ static void account(struct nadb_conn *conn)
     struct nadb_conns *conns = conn->conns;
     const struct nadb_client *client = &conn->client;
     size_t bytes = conn->input.cap + nadb_resp_reader_bytes(&conn->reader) + client->out.buf.cap +
-                   client->queue_bytes + client->watcher.bytes + client->progress_bytes +
-                   client->holds_cap * sizeof(*client->holds);
+                   client->queue_bytes + client->watcher.bytes + client->subscriber.bytes +
+                   client->progress_bytes + client->holds_cap * sizeof(*client->holds);
     conns->bytes += bytes - conn->accounted_bytes; /* unsigned: also right downwards */
     conn->accounted_bytes = bytes;
     if (conn->input.len > conns->input_peak) {
@@ -549,11 +549,25 @@ void nadb_conn_resume(struct nadb_conn *conn)
 
 /* ---- housekeeping ---- */
 
+/* That of the client's class. */
+static const struct nadb_output_limit *output_limit(const struct nadb_conn *conn)
+{
+    bool is_subscriber = nadb_subscriber_count(&conn->client.subscriber) > 0;
+    return &conn->conns->server->config->client_output_buffer_limit
+                .classes[is_subscriber ? NADB_OUTPUT_PUBSUB : NADB_OUTPUT_NORMAL];
+}
+
+void nadb_conn_note_pushed(struct nadb_conn *conn)
+{
+    uint64_t hard_bytes = output_limit(conn)->hard_bytes;
+    bool is_over = hard_bytes > 0 && nadb_conn_unsent(conn) > hard_bytes;
+    conn->client.out.is_full = conn->client.out.is_full || is_over;
+    (void)nadb_conn_note_output(conn); /* closed or not, nothing more is done with it here */
+}
+
 static bool is_soft_limit_over(struct nadb_conn *conn, uint64_t now_ms)
 {
-    const struct nadb_config *config = conn->conns->server->config;
-    const struct nadb_output_limit *limit =
-        &config->client_output_buffer_limit.classes[NADB_OUTPUT_NORMAL];
+    const struct nadb_output_limit *limit = output_limit(conn);
     if (limit->soft_bytes == 0 || nadb_conn_unsent(conn) <= limit->soft_bytes) {
         conn->over_soft_ms = 0;
         return false;
@@ -582,7 +596,8 @@ void nadb_conn_tick(struct nadb_conn *conn, uint64_t now_ms)
         return;
     }
     bool is_idle = conn->state == NADB_CONN_READING || conn->state == NADB_CONN_BLOCKED;
-    if (server->config->timeout > 0 && is_idle && client->holds_count == 0 &&
+    bool is_listening = nadb_subscriber_count(&client->subscriber) > 0;
+    if (server->config->timeout > 0 && is_idle && !is_listening && client->holds_count == 0 &&
         idle_ms / 1000 >= server->config->timeout) {
         nadb_log(NADB_LOG_VERBOSE, "Client id=%llu addr=%s closed: idle",
             (unsigned long long)client->id, client->addr);

@@ -98,6 +98,9 @@ void nadb_conn_flush(struct nadb_conn *conn);
  * the lists it belongs to. False: it has been closed, its output was beyond the limit. */
 bool nadb_conn_note_output(struct nadb_conn *conn);
 
+/* The same after messages were written to the client: its class may have a limit of its own. */
+void nadb_conn_note_pushed(struct nadb_conn *conn);
+
 /* Bytes the kernel has not taken yet, held ones included. */
 static inline size_t nadb_conn_unsent(const struct nadb_conn *conn)
 {

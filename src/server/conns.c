@@ -87,8 +87,20 @@ static struct nadb_conn *find_largest(const struct nadb_conns *conns)
     return largest;
 }
 
+/* Clients that were sent messages in this turn. */
+static void note_pushed(struct nadb_conns *conns)
+{
+    struct nadb_list *pushed = &conns->server->pubsub.pushed;
+    struct nadb_client *client;
+    while ((client = NADB_LIST_FIRST(pushed, struct nadb_client, subscriber.in_pushed)) != NULL) {
+        nadb_list_remove(&client->subscriber.in_pushed);
+        nadb_conn_note_pushed(NADB_CONTAINER_OF(client, struct nadb_conn, client));
+    }
+}
+
 void nadb_conns_flush(struct nadb_conns *conns)
 {
+    note_pushed(conns);
     struct nadb_list now;
     take_list(&conns->dirty, &now);
     struct nadb_conn *conn;

@@ -315,6 +315,12 @@ static enum verdict check_multi(
     return VERDICT_ANSWERED;
 }
 
+/* RESP2 cannot tell messages from replies. */
+static bool is_only_listening(const struct nadb_client *client)
+{
+    return nadb_subscriber_count(&client->subscriber) > 0 && client->out.proto < 3;
+}
+
 static enum verdict check_command(
     struct nadb_client *client, const struct nadb_cmd *cmd, const struct nadb_resp_cmd *request)
 {
@@ -341,6 +347,13 @@ static enum verdict check_command(
         refuse(client, cmd, "LOADING Redis is loading the dataset in memory");
         return VERDICT_ANSWERED;
     }
+    if (is_only_listening(client) && !(cmd->flags & NADB_CMD_LISTENING)) {
+        refuse(client, cmd,
+            "ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET "
+            "are allowed in this context",
+            cmd->name);
+        return VERDICT_ANSWERED;
+    }
     if (client->is_multi) {
         return check_multi(client, cmd, request);
     }
@@ -356,7 +369,7 @@ static enum verdict check_fast(
             cmd != NULL && !(cmd->flags & NADB_CMD_CONTAINER) && cmd->key_first == cmd->key_last &&
             nadb_cmd_arity_fits(cmd, request->argc) &&
             (cmd->key_first == 0 || request->argv[cmd->key_first].len <= NADB_KEY_LEN_MAX) &&
-            client->is_authenticated && !client->is_multi &&
+            client->is_authenticated && !client->is_multi && !is_only_listening(client) &&
             client->server->state == NADB_SERVER_READY)) {
         return (cmd->flags & NADB_CMD_WRITE) ? check_admission(client, cmd, cmd->flags)
                                              : VERDICT_RUN;
@@ -493,6 +506,7 @@ static enum nadb_cmd_status run_command(struct nadb_call *call, struct timed_run
         check_progress(call);
         nadb_store_command_begin(call->store);
     }
+    nadb_pubsub_command_begin(&call->server->pubsub, client);
     if (is_timed_in_groups(call->cmd)) {
         call_timed_in_group(call, run);
     } else {
@@ -506,9 +520,10 @@ static enum nadb_cmd_status run_command(struct nadb_call *call, struct timed_run
         version = end_slice(call, status, version);
     }
     if (NADB_UNLIKELY(mode != NADB_REPLY_ON || client->reply_mode != NADB_REPLY_ON) &&
-        status == NADB_CMD_DONE) {
+        status == NADB_CMD_DONE && !(call->cmd->flags & NADB_CMD_PUBSUB)) {
         apply_reply_mode(client, mode, mark);
     }
+    nadb_pubsub_command_end(&call->server->pubsub);
     if (version != 0 && client->out.buf.len > mark) {
         nadb_client_hold(client, begin, version);
     }

@@ -285,6 +285,7 @@ static void init_server(struct nadb_server_loop *loop, const struct nadb_server_
     loop->on_ready_ctx = opts->on_ready_ctx;
     nadb_client_registry_init(&loop->clients);
     nadb_cmdstats_init(&loop->cmdstats, nadb_cmd_count());
+    nadb_pubsub_init(&server->pubsub);
     server->magic = NADB_SERVER_MAGIC;
     server->state = NADB_SERVER_LOADING;
     server->config = opts->config;
@@ -372,6 +373,7 @@ static void fini_server(struct nadb_server_loop *loop)
     nadb_conns_fini(&loop->conns);
     nadb_store_free(loop->server.store);
     nadb_cmdstats_fini(&loop->cmdstats);
+    nadb_pubsub_fini(&loop->server.pubsub);
     nadb_mem_free(loop->executable);
     int rc = uv_loop_close(&loop->uv);
     NADB_ASSERT(rc == 0); /* fails only with handles that nobody closed */

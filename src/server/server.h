@@ -10,6 +10,7 @@
 #include "src/base/hash.h"
 #include "src/base/list.h"
 #include "src/server/cmdstats.h"
+#include "src/server/pubsub.h"
 #include "src/store/store.h"
 
 #define NADB_SERVER_MAGIC 0x53525652u
@@ -56,6 +57,8 @@ struct nadb_server {
     const char *executable;        /* absolute path */
     uint16_t tcp_port;             /* as bound; 0 = none */
     struct nadb_server_loop *loop; /* the libuv side: server.c's */
+
+    struct nadb_pubsub pubsub;
 
     /* statistics */
     struct nadb_server_counters counters;

@@ -194,6 +194,11 @@ uint64_t nadb_store_command_end(struct nadb_store *store)
 {
     NADB_ASSERT(store->cmd_is_open);
     store->cmd_is_open = false;
+    return nadb_store_command_hold(store);
+}
+
+uint64_t nadb_store_command_hold(const struct nadb_store *store)
+{
     if (store->is_volatile) {
         return 0;
     }

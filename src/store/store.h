@@ -150,6 +150,9 @@ void nadb_store_command_begin(struct nadb_store *store);
 uint64_t nadb_store_command_end(struct nadb_store *store); /* the number to hold the reply for */
 uint64_t nadb_store_durable(const struct nadb_store *store);
 
+/* Within a command: what nadb_store_command_end would return now. */
+uint64_t nadb_store_command_hold(const struct nadb_store *store);
+
 /* ---- keyspaces ---- */
 
 /* The namespace `name` ("" = the database itself) of database `db`. NULL when it does not exist

@@ -113,6 +113,7 @@ void cmd_fixture_init_on(struct cmd_fixture *fixture, const struct nadb_backend_
         .tcp_port = 6380,
         .run_id = "0123456789012345678901234567890123456789",
     };
+    nadb_pubsub_init(&fixture->server.pubsub);
     nadb_client_init(&fixture->client, &fixture->server, CMD_FIXTURE_OUT_MAX);
 }
 
@@ -138,6 +139,7 @@ void cmd_fixture_fini(struct cmd_fixture *fixture)
 {
     (void)nadb_inline_executor_run_all(&fixture->executor);
     nadb_client_fini(&fixture->client);
+    nadb_pubsub_fini(&fixture->server.pubsub);
     nadb_store_free(fixture->server.store);
     nadb_cmdstats_fini(&fixture->cmdstats);
     nadb_config_fini(&fixture->config);

@@ -625,6 +625,44 @@ static const struct command_case tag_cases[] = {
     {"", "TAGLOG 0", "-ERR TAGLOG is not available yet/"},
 };
 
+static const struct command_case pubsub_cases[] = {
+    {"", "SUBSCRIBE a", "*3/$9/subscribe/$1/a/:1/"},
+    {"SUBSCRIBE a", "SUBSCRIBE a b", "*3/$9/subscribe/$1/a/:1/*3/$9/subscribe/$1/b/:2/"},
+    {"HELLO 3", "SUBSCRIBE a", ">3/$9/subscribe/$1/a/:1/"},
+    {"SUBSCRIBE a", "PSUBSCRIBE a*", "*3/$10/psubscribe/$2/a*/:2/"},
+    {"", "UNSUBSCRIBE", "*3/$11/unsubscribe/$-1/:0/"},
+    {"", "UNSUBSCRIBE x", "*3/$11/unsubscribe/$1/x/:0/"},
+    {"SUBSCRIBE a b", "UNSUBSCRIBE", "*3/$11/unsubscribe/$1/a/:1/*3/$11/unsubscribe/$1/b/:0/"},
+    {"PSUBSCRIBE a*", "PUNSUBSCRIBE a*", "*3/$12/punsubscribe/$2/a*/:0/"},
+    {"", "PUNSUBSCRIBE", "*3/$12/punsubscribe/$-1/:0/"},
+    {"SUBSCRIBE a", "GET b",
+        "-ERR Can't execute 'get': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET "
+        "are allowed in this context/"},
+    {"SUBSCRIBE a", "PING", "*2/$4/pong/$0//"},
+    {"SUBSCRIBE a", "PING x", "*2/$4/pong/$1/x/"},
+    {"SUBSCRIBE a\nRESET", "PING", "+PONG/"},
+    {"SUBSCRIBE a\nUNSUBSCRIBE", "PING", "+PONG/"},
+    {"HELLO 3\nSUBSCRIBE a", "PING", "+PONG/"},
+    {"HELLO 3\nSUBSCRIBE a", "PUBLISH a hello", ":1/>3/$7/message/$1/a/$5/hello/"},
+    {"HELLO 3\nPSUBSCRIBE a*", "PUBLISH ab hi", ":1/>4/$8/pmessage/$2/a*/$2/ab/$2/hi/"},
+    {"HELLO 3\nSUBSCRIBE a\nPSUBSCRIBE a b", "PUBLISH a x",
+        ":2/>3/$7/message/$1/a/$1/x/>4/$8/pmessage/$1/a/$1/a/$1/x/"},
+    {"", "PUBLISH a hello", ":0/"},
+    {"HELLO 3\nSUBSCRIBE __tag@0__:x\nSET a 1 TAGS x", "INVALIDATE ANY x x",
+        ":1/>3/$7/message/$11/__tag@0__:x/$21/" EPOCH_1 " hard/"},
+    {"HELLO 3\nSUBSCRIBE __tag@0__:x", "INVALIDATE DRYRUN ANY x", ":0/"},
+    {"HELLO 3\nSUBSCRIBE b a", "PUBSUB CHANNELS a*", "*1/$1/a/"},
+    {"", "PUBSUB CHANNELS", "*0/"},
+    {"HELLO 3\nSUBSCRIBE a\nPSUBSCRIBE *", "PUBSUB NUMSUB a b", "*4/$1/a/:1/$1/b/:0/"},
+    {"", "PUBSUB NUMSUB", "*0/"},
+    {"HELLO 3\nPSUBSCRIBE a b a", "PUBSUB NUMPAT", ":2/"},
+    {"", "PUBSUB HELP", "~[*]*"},
+    {"HELLO 3\nSUBSCRIBE a\nPSUBSCRIBE b*", "CLIENT INFO", "~*flags=P *sub=1 psub=1 *"},
+    {"HELLO 3\nSUBSCRIBE a", "CLIENT LIST TYPE NORMAL", "=4/txt:/"},
+    {"HELLO 3\nSUBSCRIBE a", "CLIENT LIST TYPE PUBSUB", "~=*id=1 *"},
+    {"CLIENT REPLY OFF", "SUBSCRIBE a", "*3/$9/subscribe/$1/a/:1/"},
+};
+
 static const struct {
     const struct command_case *cases;
     size_t count;
@@ -636,6 +674,7 @@ static const struct {
     {connection_cases, NADB_ARRAY_LEN(connection_cases)},
     {server_cases, NADB_ARRAY_LEN(server_cases)},
     {tag_cases, NADB_ARRAY_LEN(tag_cases)},
+    {pubsub_cases, NADB_ARRAY_LEN(pubsub_cases)},
 };
 
 static void run_cases(const struct command_case *cases, size_t count)
@@ -685,6 +724,11 @@ Test(commands, connection_commands_answer_as_redis_does)
 Test(commands, server_commands_answer_as_redis_does)
 {
     run_cases(server_cases, NADB_ARRAY_LEN(server_cases));
+}
+
+Test(commands, pubsub_commands_answer_as_redis_does)
+{
+    run_cases(pubsub_cases, NADB_ARRAY_LEN(pubsub_cases));
 }
 
 Test(commands, tag_commands_answer_as_documented)
