@@ -29,7 +29,6 @@
 #include "src/base/mem.h"
 #include "src/store/store_internal.h"
 
-#define FEW         1024u /* candidates that are looked at and deleted in one go */
 #define IDS_CHUNK   256u
 #define VISIT_CHUNK 256u
 
@@ -538,7 +537,7 @@ enum nadb_invalidate_outcome nadb_store_invalidate(struct nadb_store *store,
     bool is_done = true;
     bool is_noted = false;
     uint64_t candidates = is_inverted ? space->index.count : nadb_bitmap_count(result.ids);
-    if (candidates <= FEW) {
+    if (candidates <= store->invalidate_few) {
         *ret_count = delete_each(store, space, opts, &result);
     } else if (is_everything(opts, &result)) {
         is_noted = !opts->is_dry_run;

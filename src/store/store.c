@@ -29,6 +29,7 @@ struct nadb_store *nadb_store_new(const struct nadb_store_opts *opts)
     }
     nadb_store_set_buffer(store, opts->buffer_size_bytes, opts->flush_interval_ms);
     store->epochs_max = NADB_EPOCHS_MAX_DEFAULT;
+    store->invalidate_few = NADB_INVALIDATE_FEW;
     nadb_flight__init(store);
     nadb_evict__init(store);
     nadb_store_turn_begin(store);

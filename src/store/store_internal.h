@@ -43,6 +43,8 @@
 #define NADB_BATCH_BYTES_MAX (UINT64_C(512) << 20)
 #define NADB_WATCH_BUCKETS   1024u /* at first; a power of two */
 
+#define NADB_INVALIDATE_FEW 1024u
+
 struct nadb_replay;
 
 /* What a keyspace holds; SWAPDB exchanges spaces between keyspaces. */
@@ -464,7 +466,8 @@ struct nadb_store {
     struct nadb_garbage *garbage;
     struct nadb_watch_table watches;
     struct nadb_replay *replay;
-    size_t dying_count; /* spaces with dying records */
+    size_t dying_count;      /* spaces with dying records */
+    uint64_t invalidate_few; /* so many candidates are looked at and deleted in one go */
 
     /* epochs */
     uint64_t epoch;                   /* the newest */

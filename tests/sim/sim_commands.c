@@ -1,6 +1,7 @@
 /* This file is the clients of the simulation: what they do, and what they must be answered. */
 #include <stdio.h>
 
+#include "src/base/glob.h"
 #include "tests/sim/sim.h"
 
 #define COMMANDS_EACH_TURN 4u
@@ -349,6 +350,185 @@ static void do_swap(struct sim *sim)
     sim->counts.changes++;
 }
 
+/* ---- tags ---- */
+
+static const struct nadb_slice tag_names[] = {{"one", 3}, {"two", 3}, {"x", 1}, {"none", 4}};
+
+#define TAG_NAMES NADB_ARRAY_LEN(tag_names)
+
+static void some_selector(struct sim *sim, struct nadb_selector *selector)
+{
+    static const struct nadb_slice texts[] = {
+        {"*", 1},
+        {"!one", 4},
+        {"one & !two", 10},
+        {"one | x", 7},
+        {"!(one | x)", 10},
+        {"* & !none", 9},
+        {"two & one | none", 16},
+        {"!one & !two & !x", 16},
+    };
+    nadb_selector_init(selector);
+    struct nadb_slice tags[2];
+    size_t count = 1 + (size_t)sim_below(sim, 2);
+    for (size_t i = 0; i < count; i++) {
+        tags[i] = tag_names[sim_below(sim, TAG_NAMES)];
+    }
+    bool is_list = sim_chance(sim, 50);
+    struct nadb_slice text = texts[sim_below(sim, NADB_ARRAY_LEN(texts))];
+    enum nadb_err err = is_list
+                            ? nadb_selector_list(selector, sim_chance(sim, 50), tags, count, NULL)
+                            : nadb_selector_parse(selector, text, NULL, 0, NULL);
+    SIM_CHECK(sim, err == NADB_OK, "selector");
+}
+
+static bool is_selected(struct sim *sim, const struct nadb_selector *selector,
+    struct nadb_slice pattern, unsigned keyspace, unsigned key)
+{
+    const struct sim_cell *cell = cell_at(sim, keyspace, key);
+    return cell->uid != 0 && nadb_selector_matches(selector, sim_tags(cell->tags)) &&
+           (pattern.data == NULL || nadb_glob_match(pattern, sim_key(sim, key).name));
+}
+
+/* Everything that is due is gone, as before every selection; returns how many are selected. */
+static uint64_t count_selected(struct sim *sim, const struct nadb_selector *selector,
+    struct nadb_slice pattern, unsigned keyspace)
+{
+    while (nadb_store_retire(sim->store, UINT64_MAX)) {
+    }
+    uint64_t count = 0;
+    for (unsigned key = 0; key < SIM_KEYS; key++) {
+        (void)resolve(sim, keyspace, key);
+        count += is_selected(sim, selector, pattern, keyspace, key) ? 1 : 0;
+    }
+    return count;
+}
+
+static void do_set_tags(struct sim *sim, unsigned keyspace, unsigned key)
+{
+    struct sim_cell *cell = resolve(sim, keyspace, key);
+    struct nadb_key name = sim_key(sim, key);
+    uint32_t tags = (uint32_t)sim_below(sim, SIM_TAG_SETS);
+    enum nadb_err err;
+    bool was_there =
+        nadb_store_set_tags(sim->store, sim_keyspace(sim, keyspace), &name, sim_tags(tags), &err);
+    sim_trace(sim, "tags %u/%u: %u", keyspace, key, tags);
+    SIM_CHECK(sim, err == NADB_OK && was_there == (cell->uid != 0), "tags of %u/%u", keyspace, key);
+    if (was_there && cell->tags != tags) {
+        cell->tags = tags;
+        sim_model_renew(&sim->model, cell);
+        note_change(sim, keyspace, key);
+    }
+}
+
+static void do_change_of(struct sim *sim, unsigned keyspace, unsigned key)
+{
+    if (sim_chance(sim, 60)) {
+        do_put(sim, keyspace, key);
+    } else if (sim_chance(sim, 50)) {
+        do_delete(sim, keyspace, key);
+    } else {
+        do_set_tags(sim, keyspace, key);
+    }
+}
+
+/* In slices, with changes in between, when the store takes it so. */
+static void do_invalidate(struct sim *sim, unsigned keyspace)
+{
+    struct nadb_selector selector;
+    some_selector(sim, &selector);
+    const struct nadb_invalidate_opts opts = {
+        .selector = &selector,
+        .pattern = sim_chance(sim, 40) ? NADB_SLICE("k[3-7]") : nadb_slice_of(NULL, 0),
+        .is_dry_run = sim_chance(sim, 15),
+        .may_yield = sim_chance(sim, 70),
+    };
+    struct nadb_invalidation *progress = NULL;
+    uint64_t expected;
+    uint64_t version;
+    uint64_t count = 0;
+    enum nadb_invalidate_outcome outcome;
+    for (unsigned tries = 0;; tries++) {
+        expected = count_selected(sim, &selector, opts.pattern, keyspace);
+        version = sim->store->version;
+        outcome = nadb_store_invalidate(
+            sim->store, sim_keyspace(sim, keyspace), &opts, &progress, &count, NULL);
+        if (outcome != NADB_INVALIDATE_AGAIN || tries == SIM_KEYS) {
+            break;
+        }
+        do_change_of(sim, keyspace, (unsigned)sim_below(sim, SIM_KEYS));
+    }
+    sim_trace(sim, "invalidate %u: outcome %d, %llu keys%s", keyspace, (int)outcome,
+        (unsigned long long)count, opts.is_dry_run ? ", dry" : "");
+    if (outcome == NADB_INVALIDATE_AGAIN) {
+        nadb_invalidation_free(progress);
+    } else {
+        SIM_CHECK(sim, outcome == NADB_INVALIDATE_DONE && count == expected,
+            "invalidation of %llu keys counts %llu", (unsigned long long)expected,
+            (unsigned long long)count);
+    }
+    for (unsigned key = 0; key < SIM_KEYS; key++) {
+        if (outcome == NADB_INVALIDATE_DONE && !opts.is_dry_run &&
+            is_selected(sim, &selector, opts.pattern, keyspace, key)) {
+            *cell_at(sim, keyspace, key) = (struct sim_cell){0};
+            note_change(sim, keyspace, key);
+            /* Each may have a version of its own; they are of one batch. */
+            sim->touches[keyspace][key].version = version + 1;
+        }
+    }
+    nadb_selector_fini(&selector);
+}
+
+struct selection {
+    struct sim *sim;
+    unsigned seen[SIM_KEYS];
+};
+
+static void note_selected(void *ctx, const struct nadb_rec *rec)
+{
+    struct selection *selection = ctx;
+    for (unsigned key = 0; key < SIM_KEYS; key++) {
+        if (nadb_slice_eq(sim_key(selection->sim, key).name, nadb_rec_key(rec))) {
+            selection->seen[key]++;
+        }
+    }
+}
+
+static void do_query(struct sim *sim, unsigned keyspace)
+{
+    struct nadb_selector selector;
+    some_selector(sim, &selector);
+    struct nadb_slice all = nadb_slice_of(NULL, 0);
+    uint64_t expected = count_selected(sim, &selector, all, keyspace);
+    struct nadb_keyspace *space = sim_keyspace(sim, keyspace);
+    struct nadb_query query;
+    enum nadb_err err = nadb_query_init(&query, sim->store, space, &selector, NULL);
+    SIM_CHECK(sim, err == NADB_OK, "query");
+    uint64_t count = nadb_query_count(&query, space);
+    SIM_CHECK(sim, count == expected, "query of %llu keys counts %llu",
+        (unsigned long long)expected, (unsigned long long)count);
+    struct selection selection = {.sim = sim};
+    while (nadb_query_visit(&query, sim->store, space, &selector, 1 + (size_t)sim_below(sim, 4),
+        note_selected, &selection)) {
+    }
+    nadb_query_fini(&query);
+    for (unsigned key = 0; key < SIM_KEYS; key++) {
+        check_hold(sim, keyspace, key);
+        SIM_CHECK(sim, selection.seen[key] == is_selected(sim, &selector, all, keyspace, key),
+            "query of %u: key %u, %u times", keyspace, key, selection.seen[key]);
+    }
+    nadb_selector_fini(&selector);
+    for (size_t i = 0; i < TAG_NAMES; i++) {
+        nadb_selector_init(&selector);
+        err = nadb_selector_list(&selector, true, &tag_names[i], 1, NULL);
+        SIM_CHECK(sim, err == NADB_OK, "selector");
+        expected = count_selected(sim, &selector, all, keyspace);
+        SIM_CHECK(sim, nadb_store_tag_count(sim->store, space, tag_names[i]) == expected,
+            "count of tag %zu in %u is not %llu", i, keyspace, (unsigned long long)expected);
+        nadb_selector_fini(&selector);
+    }
+}
+
 /* ---- looking at everything ---- */
 
 struct scan {
@@ -460,8 +640,12 @@ static void do_change(struct sim *sim)
         do_edit(sim, keyspace, key);
     } else if (which < 85) {
         do_expire(sim, keyspace, key);
-    } else if (which < 93) {
+    } else if (which < 89) {
         do_copy(sim, keyspace, key);
+    } else if (which < 92) {
+        do_set_tags(sim, keyspace, key);
+    } else if (which < 95) {
+        do_invalidate(sim, keyspace);
     } else if (which < 97) {
         do_clear(sim, keyspace);
     } else {
@@ -473,7 +657,10 @@ static void do_look(struct sim *sim)
 {
     unsigned keyspace = (unsigned)sim_below(sim, SIM_KEYSPACES);
     unsigned key = (unsigned)sim_below(sim, SIM_KEYS);
-    switch (sim_below(sim, 6)) {
+    switch (sim_below(sim, 7)) {
+    case 6:
+        do_query(sim, keyspace);
+        break;
     case 0:
         do_scan(sim, keyspace);
         break;

@@ -176,6 +176,8 @@ struct nadb_slice sim_tags(uint32_t set)
         {"\3\0one", 5},
         {"\3\0one\3\0two", 10},
         {"\1\0x\0\0\2\0yz", 9},
+        {"\1\0x\3\0one", 8},
+        {"\3\0two", 5},
     };
     NADB_ASSERT(set < SIM_TAG_SETS);
     return sets[set];

@@ -19,7 +19,7 @@
 #define SIM_KEYSPACES     (SIM_DATABASES * SIM_NAMES)
 #define SIM_KEYS          10u
 #define SIM_VALUE_LEN_MAX 5000u
-#define SIM_TAG_SETS      4u
+#define SIM_TAG_SETS      6u
 #define SIM_GHOSTS_MAX    64u
 
 /* One key's record. */

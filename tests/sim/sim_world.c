@@ -207,6 +207,7 @@ static void make_store(struct sim *sim)
         .namespaces_max = SIM_KEYSPACES,
         .hash_seed = {sim->seed + 1, sim->seed * 3},
     });
+    sim->store->invalidate_few = sim_below(sim, 4);
 }
 
 /* Whatever was under way never ends; the store is freed without close. */
