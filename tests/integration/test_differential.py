@@ -130,6 +130,15 @@ SCRIPTS = {
         SHUTDOWN FOO|SHUTDOWN ABORT|SHUTDOWN SAVE NOSAVE|SHUTDOWN NOW ABORT|SAVE x|BGSAVE FOO|DBSIZE""",
     "flush_leaves_nothing": """
         SET a 1|SELECT 1|SET b 1|FLUSHDB|DBSIZE|SELECT 0|DBSIZE|SELECT 1|SET b 1|FLUSHALL|DBSIZE|SELECT 0|DBSIZE|GET a""",
+    "pubsub": """
+        SUBSCRIBE|PSUBSCRIBE|PUBLISH|PUBLISH a|PUBLISH a b c|PUBLISH a x|PUBSUB|PUBSUB NOSUCH|PUBSUB CHANNELS
+        PUBSUB NUMPAT|PUBSUB NUMPAT x|PUBSUB NUMSUB|PUBSUB NUMSUB a b|UNSUBSCRIBE|PUNSUBSCRIBE
+        UNSUBSCRIBE x|PUNSUBSCRIBE x|SUBSCRIBE a|SUBSCRIBE a|PING|PING hello|PING a b|GET a|PUBLISH a x|MULTI|EXEC
+        PSUBSCRIBE a*|UNSUBSCRIBE nosuch|UNSUBSCRIBE a|PUNSUBSCRIBE a*|PING|GET a|SUBSCRIBE b|RESET|PING|MULTI
+        SUBSCRIBE a|SET a 1|EXEC""",
+    "pubsub_resp3": """
+        ~HELLO 3|SUBSCRIBE a|GET a|PUBSUB CHANNELS|PUBSUB NUMSUB a b|PSUBSCRIBE [ab]*|PUBSUB NUMPAT|PING|PING x
+        UNSUBSCRIBE nosuch|UNSUBSCRIBE|UNSUBSCRIBE|PUNSUBSCRIBE|PUNSUBSCRIBE|PUBLISH a x|PUBSUB NUMPAT""",
     "resp3": """
         HELLO 3 FOO|~HELLO 3|GET nokey|SET a 1|GET a|MGET a nokey|SCAN 0|MULTI|GET nokey|SET a 2|EXEC|WATCH a|SET a 3|MULTI
         GET a|EXEC|CONFIG GET timeout|CONFIG GET nosuch|INCRBYFLOAT f 1.5|TTL nokey|PING|ECHO x|KEYS a|COMMAND INFO nosuch
@@ -143,7 +152,8 @@ ARITY = """
     get set setnx setex psetex getset getdel getex mget mset msetnx append strlen getrange substr setrange incr decr
     incrby decrby incrbyfloat del unlink exists touch type keys scan randomkey rename renamenx copy move swapdb dbsize
     expire pexpire expireat pexpireat ttl pttl expiretime pexpiretime persist multi exec discard watch unwatch
-    echo select auth time lastsave save client config""".split()
+    echo select auth time lastsave save client config
+    publish pubsub""".split()
 
 
 def commands_of(script):
