@@ -1,5 +1,7 @@
 """The daemon as redis-py (Debian's python3-redis) uses it."""
 
+import os
+import re
 import threading
 import unittest
 
@@ -43,6 +45,32 @@ class RedisPy(harness.ServerCase):
         self.assertEqual(client.dbsize(), 2)
         with self.assertRaises(redis.ResponseError):
             client.incr("k")
+
+    @harness.nadbd_only("tags")
+    def test_the_example_of_the_readme_works_as_it_stands(self):
+        with open(os.path.join(harness.ROOT, "README.md"), encoding="utf-8") as file:
+            block = re.search(
+                r"In Python, with redis-py:\n\n(.*?)\nIn Node", file.read(), re.S).group(1)
+        code = re.sub(r"^    ", "", block, flags=re.M).replace("6380", str(self.server.port))
+        rendered = []
+
+        def render(number):
+            rendered.append(number)
+            if number == 9 and len(rendered) == 3:
+                names["post_changed"](9)          # in the middle of the computation
+            return b"<html>%d" % number, [f"post:{number}", "author:3", "lang:en"]
+
+        names = {"render": render}
+        exec(code, names)
+        self.addCleanup(names["r"].close)
+        self.assertEqual([names["page"](7), names["page"](7)], [b"<html>7"] * 2)
+        self.assertEqual(rendered, [7])
+        self.assertEqual(self.client.execute_command("QUERYTAGS", "author:3", "lang:en"), [b"page:7"])
+        names["post_changed"](7)
+        self.assertIsNone(self.client.get("page:7"))
+        self.assertEqual(names["page"](7), b"<html>7")
+        self.assertEqual(names["page"](9), b"<html>9")
+        self.assertIsNone(self.client.get("page:9"))
 
     def test_a_pipeline_is_a_transaction(self):
         with self.client.pipeline() as pipe:

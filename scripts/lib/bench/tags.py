@@ -76,7 +76,7 @@ def send_all(conn, commands):
             if at_line_start and data[:1] == b"-" or b"\r\n-" in data:
                 sys.exit(f"refused: {data[:200]!r}")
             at_line_start = data.endswith(b"\n")
-            left -= data.count(b"\r\n")
+            left -= data.count(b"\n")
 
 
 def zipf_drawer(rng, tag_count):
@@ -254,11 +254,11 @@ def drain(conn, *command):
     while b"\r\n" not in data:
         data += conn.sock.recv(1 << 20)
     head, _, _ = data.partition(b"\r\n")
-    left = 1 + 2 * int(head[1:]) - data.count(b"\r\n")
+    left = 1 + 2 * int(head[1:]) - data.count(b"\n")
     parts = [data]
     while left > 0:
         part = conn.sock.recv(1 << 20)
-        left -= part.count(b"\r\n")
+        left -= part.count(b"\n")
         parts.append(part)
     return b"".join(parts).split(b"\r\n")
 

@@ -1,6 +1,6 @@
 // What both clients' tests share: where the server is, and how a result is written.
 //
-// usage: PORT=... node ioredis.mjs | node node_redis.mjs
+// usage: PORT=... README=... node ioredis.mjs | node node_redis.mjs
 // Prints TAP, one line for each check, and exits 1 when one failed.
 
 import { deepStrictEqual } from 'node:assert';

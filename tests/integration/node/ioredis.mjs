@@ -1,5 +1,6 @@
 // The daemon as ioredis uses it.
 
+import { readFile } from 'node:fs/promises';
 import Redis from 'ioredis';
 import { check, port, run, same } from './check.mjs';
 
@@ -52,6 +53,23 @@ check('scans by a stream', async () => {
     keys.forEach((key) => found.add(key));
   }
   same(found.size, 1111);
+});
+
+check('fills a cache by tags as the README does', async () => {
+  const readme = await readFile(process.env.README, 'utf8');
+  const block = /In Node, with ioredis:\n\n([^]*?)\n\nWhat may go wrong/.exec(readme)[1];
+  const code = block.replace(/^ {4}/gm, '').replace(/^import .*$/m, '').replace('6380', String(port));
+  const tags = (number) => [`post:${number}`, 'author:3', 'lang:en'];
+  const render = async (number) => ({ html: `<html>${number}`, tags: tags(number) });
+  const build = Object.getPrototypeOf(async () => {}).constructor;
+  const { r, page, postChanged } = await build(
+    'Redis', 'render', `${code}\nreturn { r, page, postChanged };`)(Redis, render);
+  same(await page(7), '<html>7');
+  same(await client.call('QUERYTAGS', 'author:3', 'lang:en'), ['page:7']);
+  same(await client.call('INVALIDATE', 'DRYRUN', 'ANY', 'post:7'), 1);
+  same(await postChanged(7), 1);
+  same(await client.get('page:7'), null);
+  await r.quit();
 });
 
 check('gets errors as errors', async () => {
