@@ -18,6 +18,8 @@ void nadb_loop_begin_turn(struct nadb_server_loop *loop)
     if (!loop->is_in_turn) {
         loop->is_in_turn = true;
         nadb_store_turn_begin(loop->server.store);
+        loop->turn_us = nadb_clock_mono_us(loop->server.clock);
+        loop->turn_commands = loop->server.counters.commands_processed;
     }
 }
 
@@ -75,6 +77,16 @@ void nadb_loop_set_ticks(struct nadb_server_loop *loop)
 
 /* ---- the end of a turn ---- */
 
+static uint64_t step_budget_us(const struct nadb_server_loop *loop)
+{
+    if (loop->server.counters.commands_processed == loop->turn_commands) {
+        return NADB_LOOP_STEP_MAX_US;
+    }
+    uint64_t took_us = nadb_clock_mono_us(loop->server.clock) - loop->turn_us;
+    took_us = took_us < NADB_LOOP_STEP_MIN_US ? NADB_LOOP_STEP_MIN_US : took_us;
+    return took_us > NADB_LOOP_STEP_MAX_US ? NADB_LOOP_STEP_MAX_US : took_us;
+}
+
 static void on_check(uv_check_t *handle)
 {
     struct nadb_server_loop *loop;
@@ -88,7 +100,7 @@ static void on_check(uv_check_t *handle)
     }
     nadb_store_turn_end(store);
     nadb_conns_flush(&loop->conns);
-    loop->has_store_work = nadb_store_step(store, NADB_LOOP_STEP_BUDGET_US);
+    loop->has_store_work = nadb_store_step(store, step_budget_us(loop));
     if (!nadb_list_is_empty(&loop->conns.dirty)) {
         nadb_conns_flush(&loop->conns);
     }

@@ -24,10 +24,15 @@
 #include "src/server/server.h"
 #include "src/server/signals.h"
 
-#define NADB_LOOP_MAGIC          0x4c4f4f50u
-#define NADB_LOOP_STEP_BUDGET_US 2000u /* background work of one turn */
-#define NADB_LOOP_DUE_MS_MAX     100u  /* the store is looked after at least that often */
-#define NADB_LOOP_FINISH_MS      1000u /* for clients to take their last replies at shutdown */
+#define NADB_LOOP_MAGIC 0x4c4f4f50u
+
+/* Background work of one turn: as long as the clients took, within these bounds. A turn without
+ * commands gives it the most. So a client that asks a thousand times a second is still answered
+ * before it asks again, and background work always gets its share of a busy loop. */
+#define NADB_LOOP_STEP_MIN_US 400u
+#define NADB_LOOP_STEP_MAX_US 2000u
+#define NADB_LOOP_DUE_MS_MAX  100u  /* the store is looked after at least that often */
+#define NADB_LOOP_FINISH_MS   1000u /* for clients to take their last replies at shutdown */
 
 /*     RUNNING -> ASKED      [nadb_server_shutdown]
  *     ASKED -> CLOSING      [check: the store is closing]
@@ -61,6 +66,8 @@ struct nadb_server_loop {
     uv_timer_t due_timer, tick_timer;
     uint64_t due_at_ms; /* loop time that due_timer is armed for; 0: it is not */
     bool is_in_turn;
+    uint64_t turn_us;       /* monotonic clock when the turn began */
+    uint64_t turn_commands; /* that had been run by then */
     bool has_store_work;
     bool must_scan; /* nadb_server_wake was called */
     void (*on_ready)(void *ctx);

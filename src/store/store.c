@@ -5,6 +5,8 @@
 #include "src/store/store_internal.h"
 
 #define SCAN_RECORDS 32u
+#define STEP_SHARES  8
+
 #define RETIRE_CHUNK 64u
 #define RANDOM_TRIES 100u
 
@@ -146,6 +148,16 @@ bool nadb_store_retire(struct nadb_store *store, uint64_t budget_us)
     }
 }
 
+/* In the order of urgency. Each works for about the time it is given and says whether there is
+ * more. */
+static bool (*const background[])(struct nadb_store *store, uint64_t budget_us) = {
+    nadb_flight__land,
+    nadb_store_retire,
+    nadb_evict__step,
+    nadb_dying__sweep,
+    nadb_space__sweep,
+};
+
 bool nadb_store_step(struct nadb_store *store, uint64_t budget_us)
 {
     NADB_ASSERT(!store->cmd_is_open);
@@ -155,12 +167,13 @@ bool nadb_store_step(struct nadb_store *store, uint64_t budget_us)
     if (store->phase != NADB_STORE_OPEN && store->phase != NADB_STORE_CLOSING) {
         return false;
     }
-    bool has_more = nadb_flight__land(store, budget_us);
-    if (store->phase == NADB_STORE_OPEN) {
-        has_more |= nadb_store_retire(store, budget_us);
-        has_more |= nadb_evict__step(store, budget_us);
-        has_more |= nadb_dying__sweep(store, budget_us);
-        has_more |= nadb_space__sweep(store, budget_us);
+    bool has_more = false;
+    for (size_t i = 0; i < NADB_ARRAY_LEN(background); i++) {
+        /* Who comes behind one that used the budget up gets enough to go on. */
+        uint64_t share_us = has_more ? budget_us / STEP_SHARES : budget_us;
+        if (store->phase == NADB_STORE_OPEN || background[i] == nadb_flight__land) {
+            has_more |= background[i](store, share_us);
+        }
     }
     return has_more;
 }
