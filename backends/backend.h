@@ -62,9 +62,17 @@ static inline bool nadb_entry_has_value(enum nadb_entry_kind kind)
     return kind == NADB_ENTRY_PUT || kind == NADB_ENTRY_INVALIDATE;
 }
 
+/* How a value is encoded. Entries that cross the interface have NADB_CODEC_RAW. */
+enum nadb_codec {
+    NADB_CODEC_RAW = 0,
+    NADB_CODEC_ZLIB = 1,
+};
+
 /* One mutation. Slices are borrowed from whoever hands the entry out. */
 struct nadb_entry {
     enum nadb_entry_kind kind;
+    enum nadb_codec codec; /* of `value`; for the backend itself, see above */
+    uint32_t raw_len;      /* of the value as it was, when it is encoded */
     uint16_t keyspace;
     uint16_t db;             /* NAME only */
     uint64_t version;        /* the mutation's sequence number, at most 48 bits */
@@ -91,6 +99,16 @@ struct nadb_backend_stats {
     uint64_t bytes_written; /* since open, framing included */
     uint64_t syncs;         /* successful, since open */
     uint64_t failures;      /* failed writes and syncs since open */
+    uint64_t packed_values; /* that were written compressed since open */
+    uint64_t packed_from;   /* their bytes before */
+    uint64_t packed_to;     /* and after */
+};
+
+/* Which values are compressed when they are written; kept only where that makes them smaller. */
+struct nadb_compression {
+    bool is_on;
+    int level;              /* 1 fastest .. 9 smallest */
+    uint64_t threshold_len; /* shorter values stay as they are */
 };
 
 struct nadb_batch {
@@ -99,7 +117,8 @@ struct nadb_batch {
     uint64_t last_version; /* the newest version that the batch brings */
     uint64_t wall_ms;      /* Unix time when the batch was cut: whatever expired by then is gone */
     bool is_sync;          /* must be on stable storage when write() returns */
-    size_t count;          /* 0 is allowed: makes what was written before stable, marks wall_ms */
+    struct nadb_compression compression;
+    size_t count; /* 0 is allowed: makes what was written before stable, marks wall_ms */
     nadb_batch_entry_fn *entry;
     const void *entry_ctx;
     /* written by write() */

@@ -102,7 +102,7 @@ enum nadb_frame_flags {
 /*  offset size  what                                                              */
 #define NADB_RECORD_CHECK_AT     0  /*  4    of all that follows, padding included */
 #define NADB_RECORD_KIND_AT      4  /*  1    enum nadb_entry_kind                  */
-#define NADB_RECORD_CODEC_AT     5  /*  1    NADB_RECORD_RAW                       */
+#define NADB_RECORD_CODEC_AT     5  /*  1    enum nadb_codec                       */
 #define NADB_RECORD_FLAGS_AT     6  /*  2    enum nadb_record_flags                */
 #define NADB_RECORD_VERSION_AT   8  /*  8    keyspace in 16 bits, version above    */
 #define NADB_RECORD_CREATED_AT   16 /*  8    created_ms in 44 bits, key length above */
@@ -112,19 +112,18 @@ enum nadb_frame_flags {
 /*  Then the optional words (8 bytes each, in the order of their flags), key, value and tags
  *  without gaps, and zeros up to a multiple of 8. */
 
-#define NADB_RECORD_RAW 0u
-
 enum nadb_record_flags {
     NADB_RECORD_HAS_UPDATED = 1 << 0,  /* updated_ms; absent: as created_ms */
     NADB_RECORD_HAS_EXPIRE = 1 << 1,   /* expire_ms; absent: 0 */
     NADB_RECORD_HAS_ACCESSED = 1 << 2, /* accessed_s; absent: updated_ms / 1000 */
-    NADB_RECORD_FLAGS_KNOWN =
-        NADB_RECORD_HAS_UPDATED | NADB_RECORD_HAS_EXPIRE | NADB_RECORD_HAS_ACCESSED,
+    NADB_RECORD_HAS_RAW_LEN = 1 << 3, /* of a value that is not NADB_CODEC_RAW: its length before */
+    NADB_RECORD_FLAGS_KNOWN = NADB_RECORD_HAS_UPDATED | NADB_RECORD_HAS_EXPIRE |
+                              NADB_RECORD_HAS_ACCESSED | NADB_RECORD_HAS_RAW_LEN,
 };
 
 #define NADB_RECORD_VERSION_BITS 48
 #define NADB_RECORD_CREATED_BITS 44
-#define NADB_RECORD_HEAD_MAX     (NADB_RECORD_HEADER_BYTES + 3 * 8)
+#define NADB_RECORD_HEAD_MAX     (NADB_RECORD_HEADER_BYTES + 4 * 8)
 
 /* ---- locations ---- */
 

@@ -62,8 +62,7 @@ static void let_go(struct nadb_fs *fs)
     nadb_mem_free(fs->units);
     fs->units = NULL;
     fs->unit_count = 0;
-    nadb_mem_free(fs->buf);
-    fs->buf = NULL;
+    nadb_segment_tools_fini(&fs->tools);
     nadb_fs_deaths_fini(&fs->deaths);
     nadb_manifest_fini(&fs->manifest);
     fs->is_open = false;
@@ -191,7 +190,7 @@ static enum nadb_err fs_open(struct nadb_backend *backend, struct nadb_backend_o
     nadb_fs__restore_reserve(fs);
     nadb_fs__count_retired(fs);
     note_segments(fs);
-    fs->buf = nadb_mem_alloc(NADB_SEGMENT_BUF_BYTES);
+    nadb_segment_tools_init(&fs->tools);
     fs->is_open = true;
     *ret_info = info;
     return NADB_OK;
@@ -233,6 +232,9 @@ static void fill_stats(const struct nadb_fs *fs, struct nadb_backend_stats *ret)
 {
     *ret = fs->stats;
     ret->segments = fs->manifest.count;
+    ret->packed_values = fs->tools.packed_values;
+    ret->packed_from = fs->tools.packed_from;
+    ret->packed_to = fs->tools.packed_to;
     ret->disk_bytes = fs->retired_bytes + (fs->active.file >= 0 ? fs->active.end.offset : 0);
 }
 

@@ -46,7 +46,7 @@ struct nadb_fs {
     bool has_reserve;
     bool is_reserve_off; /* the file system cannot allocate ahead */
     unsigned writes_without_reserve;
-    char *buf;              /* owned; NADB_SEGMENT_BUF_BYTES */
+    struct nadb_segment_tools tools;
     uint64_t retired_bytes; /* of all segments but the active one */
     struct nadb_backend_stats stats;
 };

@@ -190,6 +190,7 @@ static enum nadb_err copy_batch(struct nadb_fs *fs, const struct nadb_frame *las
         .slot = fs->stale.slot,
         .from = from,
         .to = to,
+        .is_encoded_wanted = true,
     };
     struct nadb_replay_chunk chunk = {0};
     uint64_t next;
@@ -203,7 +204,7 @@ static enum nadb_err copy_batch(struct nadb_fs *fs, const struct nadb_frame *las
             .entry = chunk_entry,
             .entry_ctx = &chunk,
         };
-        err = nadb_segment_append(&fs->active, &batch, fs->active.synced.seq, fs->buf, reterr);
+        err = nadb_segment_append(&fs->active, &batch, fs->active.synced.seq, &fs->tools, reterr);
     }
     nadb_fs_chunk_free(&chunk);
     return err;
@@ -324,7 +325,7 @@ static enum nadb_err append(struct nadb_fs *fs, struct nadb_batch *batch,
         return err;
     }
     *ret_before = fs->active.end;
-    err = nadb_segment_append(&fs->active, batch, fs->active.synced.seq, fs->buf, reterr);
+    err = nadb_segment_append(&fs->active, batch, fs->active.synced.seq, &fs->tools, reterr);
     if (err == NADB_OK) {
         fs->stats.bytes_written += fs->active.end.offset - ret_before->offset;
         return NADB_OK;

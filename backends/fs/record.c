@@ -6,6 +6,7 @@
 #include "src/base/assert.h"
 #include "src/base/checksum.h"
 #include "src/base/codec.h"
+#include "src/base/compress.h"
 
 #define LOW_BITS(bits) ((UINT64_C(1) << (bits)) - 1)
 #define KEYSPACE_BITS  (64 - NADB_RECORD_VERSION_BITS)
@@ -29,6 +30,9 @@ static unsigned optional_flags(const struct nadb_entry *entry)
     }
     if (entry->accessed_s != entry->updated_ms / 1000) {
         flags |= NADB_RECORD_HAS_ACCESSED;
+    }
+    if (entry->codec != NADB_CODEC_RAW) {
+        flags |= NADB_RECORD_HAS_RAW_LEN;
     }
     return flags;
 }
@@ -59,7 +63,7 @@ size_t nadb_fs_record_put_head(char *out, const struct nadb_entry *entry)
 
     nadb_put_u32(out + NADB_RECORD_CHECK_AT, 0);
     out[NADB_RECORD_KIND_AT] = (char)entry->kind;
-    out[NADB_RECORD_CODEC_AT] = NADB_RECORD_RAW;
+    out[NADB_RECORD_CODEC_AT] = (char)entry->codec;
     nadb_put_u16(out + NADB_RECORD_FLAGS_AT, (uint16_t)flags);
     nadb_put_u64(out + NADB_RECORD_VERSION_AT, entry->keyspace | entry->version << KEYSPACE_BITS);
 
@@ -94,6 +98,10 @@ size_t nadb_fs_record_put_head(char *out, const struct nadb_entry *entry)
     }
     if (flags & NADB_RECORD_HAS_ACCESSED) {
         nadb_put_u64(at, entry->accessed_s);
+        at += 8;
+    }
+    if (flags & NADB_RECORD_HAS_RAW_LEN) {
+        nadb_put_u64(at, entry->raw_len);
         at += 8;
     }
     return (size_t)(at - out);
@@ -151,8 +159,11 @@ size_t nadb_fs_record_span(const char *bytes, size_t len)
 
 enum nadb_fs_check nadb_fs_record_value(const struct nadb_entry *entry, void *out, size_t len)
 {
-    if (entry->value.len != len) {
+    if (nadb_fs_record_value_len(entry) != len) {
         return NADB_FS_BAD;
+    }
+    if (entry->codec == NADB_CODEC_ZLIB) {
+        return nadb_decompress(entry->value, out, len) ? NADB_FS_GOOD : NADB_FS_BAD;
     }
     if (len > 0) {
         memcpy(out, entry->value.data, len);
@@ -176,7 +187,14 @@ static bool are_tags_whole(struct nadb_slice tags)
     return true;
 }
 
-static void get_times(const char *at, unsigned flags, struct nadb_entry *entry)
+/* Could the value have become this short? */
+static bool is_raw_len_possible(const struct nadb_entry *entry, uint64_t raw_len)
+{
+    return raw_len > entry->value.len && raw_len <= NADB_VALUE_LEN_MAX &&
+           raw_len / NADB_COMPRESS_RATIO_MAX <= entry->value.len;
+}
+
+static void get_optional(const char *at, unsigned flags, struct nadb_entry *entry)
 {
     entry->updated_ms = entry->created_ms;
     entry->expire_ms = 0;
@@ -191,6 +209,11 @@ static void get_times(const char *at, unsigned flags, struct nadb_entry *entry)
     entry->accessed_s = (uint32_t)(entry->updated_ms / 1000);
     if (flags & NADB_RECORD_HAS_ACCESSED) {
         entry->accessed_s = (uint32_t)nadb_get_u64(at);
+        at += 8;
+    }
+    if (flags & NADB_RECORD_HAS_RAW_LEN) {
+        uint64_t raw_len = nadb_get_u64(at);
+        entry->raw_len = is_raw_len_possible(entry, raw_len) ? (uint32_t)raw_len : 0;
     }
 }
 
@@ -202,8 +225,8 @@ enum nadb_fs_check nadb_fs_record_get(
     }
     unsigned kind = (unsigned char)bytes[NADB_RECORD_KIND_AT];
     unsigned flags = nadb_get_u16(bytes + NADB_RECORD_FLAGS_AT);
-    if (kind < NADB_ENTRY_PUT || kind > NADB_ENTRY_INVALIDATE ||
-        bytes[NADB_RECORD_CODEC_AT] != NADB_RECORD_RAW ||
+    unsigned codec = (unsigned char)bytes[NADB_RECORD_CODEC_AT];
+    if (kind < NADB_ENTRY_PUT || kind > NADB_ENTRY_INVALIDATE || codec > NADB_CODEC_ZLIB ||
         (flags & ~(unsigned)NADB_RECORD_FLAGS_KNOWN) != 0) {
         return NADB_FS_NEWER;
     }
@@ -214,7 +237,9 @@ enum nadb_fs_check nadb_fs_record_get(
     uint64_t key_len = created >> NADB_RECORD_CREATED_BITS;
     uint32_t value_len = nadb_get_u32(bytes + NADB_RECORD_VALUE_LEN_AT);
     uint32_t tags_len = nadb_get_u32(bytes + NADB_RECORD_TAGS_LEN_AT);
-    if (key_len > NADB_KEY_LEN_MAX || (!is_put && (flags != 0 || tags_len != 0)) ||
+    bool is_encoded = codec != NADB_CODEC_RAW;
+    if (is_encoded != ((flags & NADB_RECORD_HAS_RAW_LEN) != 0) || key_len > NADB_KEY_LEN_MAX ||
+        (!is_put && (flags != 0 || tags_len != 0)) ||
         (has_value && value_len > NADB_VALUE_LEN_MAX) || tags_len > NADB_TAGS_PACKED_MAX ||
         (kind == NADB_ENTRY_NAME && (value_len > UINT16_MAX || key_len > NADB_NAMESPACE_LEN_MAX))) {
         return NADB_FS_BAD;
@@ -226,6 +251,7 @@ enum nadb_fs_check nadb_fs_record_get(
     }
     *ret = (struct nadb_entry){
         .kind = (enum nadb_entry_kind)kind,
+        .codec = (enum nadb_codec)codec,
         .keyspace = (uint16_t)version,
         .version = version >> KEYSPACE_BITS,
     };
@@ -236,9 +262,9 @@ enum nadb_fs_check nadb_fs_record_get(
     }
     if (is_put) {
         ret->created_ms = created & LOW_BITS(NADB_RECORD_CREATED_BITS);
-        get_times(bytes + NADB_RECORD_HEADER_BYTES, flags, ret);
+        get_optional(bytes + NADB_RECORD_HEADER_BYTES, flags, ret);
         ret->tags = nadb_slice_of(at + key_len + value_len, tags_len);
-        if (!are_tags_whole(ret->tags)) {
+        if (!are_tags_whole(ret->tags) || (is_encoded && ret->raw_len == 0)) {
             return NADB_FS_BAD;
         }
     } else if (kind == NADB_ENTRY_NAME) {

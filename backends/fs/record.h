@@ -28,8 +28,14 @@ enum nadb_fs_check nadb_fs_record_get(
  * 0 when that is nothing a record can be. Not to be believed before the checksum holds. */
 size_t nadb_fs_record_span(const char *bytes, size_t len);
 
-/* Copies the value of a PUT that nadb_fs_record_get gave to `out`, which has `len` bytes.
- * NADB_FS_BAD: the value is not as long. */
+/* Of the value that was put in. */
+static inline size_t nadb_fs_record_value_len(const struct nadb_entry *entry)
+{
+    return entry->codec == NADB_CODEC_RAW ? entry->value.len : entry->raw_len;
+}
+
+/* Writes the value of a PUT that nadb_fs_record_get gave, as it was put in, to `out`, which has
+ * `len` bytes. NADB_FS_BAD: the value is not as long, or cannot be expanded to it. */
 enum nadb_fs_check nadb_fs_record_value(const struct nadb_entry *entry, void *out, size_t len);
 
 /* Does the checksum of a record of `len` bytes hold? */

@@ -141,9 +141,47 @@ static enum nadb_err load_frames(struct loading *l, size_t bytes_max)
     return err;
 }
 
+/* What a chunk owns besides its block: the part of the segment that entries borrow from, and the
+ * values that had to be expanded. */
+struct holdings {
+    char *bytes;
+    char **values;
+    size_t value_count;
+};
+
+static void free_holdings(struct holdings *holdings)
+{
+    for (size_t i = 0; i < holdings->value_count; i++) {
+        nadb_mem_free(holdings->values[i]);
+    }
+    nadb_mem_free(holdings->values);
+    nadb_mem_free(holdings->bytes);
+    nadb_mem_free(holdings);
+}
+
+static enum nadb_err expand(
+    const struct loading *l, struct nadb_entry *entry, size_t at, struct holdings *holdings)
+{
+    char *value = nadb_mem_try_alloc(entry->raw_len);
+    if (value == NULL) {
+        return nadb_error_set(
+            l->reterr, NADB_ENOMEM, 0, "segment '%s': not enough memory", l->range->name);
+    }
+    if (holdings->values == NULL) {
+        holdings->values = nadb_mem_alloc(l->records * sizeof(*holdings->values));
+    }
+    holdings->values[holdings->value_count++] = value;
+    if (nadb_fs_record_value(entry, value, entry->raw_len) != NADB_FS_GOOD) {
+        return fail_at(l, NADB_FS_BAD, at);
+    }
+    entry->value = nadb_slice_of(value, entry->raw_len);
+    entry->codec = NADB_CODEC_RAW;
+    return NADB_OK;
+}
+
 /* The records of the frame at `at`, which was verified. */
-static enum nadb_err decode_frame(
-    const struct loading *l, size_t at, size_t *ret_end, struct nadb_replay_chunk *chunk)
+static enum nadb_err decode_frame(const struct loading *l, size_t at, size_t *ret_end,
+    struct nadb_replay_chunk *chunk, struct holdings *holdings)
 {
     const struct nadb_fs_range *range = l->range;
     struct nadb_frame frame;
@@ -155,9 +193,16 @@ static enum nadb_err decode_frame(
     at += NADB_FRAME_HEADER_BYTES;
     for (uint32_t i = 0; i < frame.records; i++) {
         size_t bytes = 0;
-        check = nadb_fs_record_get(l->bytes + at, end - at, &chunk->entries[chunk->count], &bytes);
+        struct nadb_entry *entry = &chunk->entries[chunk->count];
+        check = nadb_fs_record_get(l->bytes + at, end - at, entry, &bytes);
         if (check != NADB_FS_GOOD) {
             return fail_at(l, check, at);
+        }
+        if (entry->codec != NADB_CODEC_RAW && !range->is_encoded_wanted) {
+            enum nadb_err err = expand(l, entry, at, holdings);
+            if (err != NADB_OK) {
+                return err;
+            }
         }
         chunk->locs[chunk->count] =
             (uint64_t)range->slot << NADB_LOC_OFFSET_BITS | (range->from + at) / NADB_FS_ALIGN;
@@ -182,16 +227,19 @@ static enum nadb_err decode_frames(const struct loading *l, struct nadb_replay_c
         .locs = (uint64_t *)(void *)(block + l->records * sizeof(*ret->entries)),
         .dead_ms = (uint64_t *)(void *)(block + l->records * (each - sizeof(*ret->dead_ms))),
         .is_last = l->range->from + l->used == l->range->to,
-        .backend_private = l->bytes,
     };
+    struct holdings *holdings = nadb_mem_zalloc(sizeof(*holdings));
     enum nadb_err err = NADB_OK;
     for (size_t at = 0; err == NADB_OK && at < l->used;) {
-        err = decode_frame(l, at, &at, &chunk);
+        err = decode_frame(l, at, &at, &chunk, holdings);
     }
     if (err != NADB_OK) {
         nadb_mem_free(block);
+        free_holdings(holdings);
         return err;
     }
+    holdings->bytes = l->bytes;
+    chunk.backend_private = holdings;
     *ret = chunk;
     return NADB_OK;
 }
@@ -216,6 +264,8 @@ enum nadb_err nadb_fs_load(const struct nadb_fs_range *range, size_t bytes_max,
 void nadb_fs_chunk_free(struct nadb_replay_chunk *chunk)
 {
     nadb_mem_free(chunk->entries);
-    nadb_mem_free(chunk->backend_private);
+    if (chunk->backend_private != NULL) {
+        free_holdings(chunk->backend_private);
+    }
     *chunk = (struct nadb_replay_chunk){0};
 }

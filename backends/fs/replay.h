@@ -32,6 +32,7 @@ struct nadb_fs_range {
     uint64_t from;                       /* where a frame begins */
     uint64_t to;                         /* where a frame ends */
     const struct nadb_fs_deaths *deaths; /* NULL: dead_ms is 0 */
+    bool is_encoded_wanted;              /* values as they are stored; else as they were put in */
 };
 
 /* Decodes whole frames of the range: as many as fit `bytes_max`, one at least. Gives *ret_chunk

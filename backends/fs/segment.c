@@ -10,6 +10,7 @@
 #include "src/base/assert.h"
 #include "src/base/checksum.h"
 #include "src/base/codec.h"
+#include "src/base/mem.h"
 
 /* Zeros are written ahead of small synced batches in steps of this. */
 #define ZERO_BLOCK_BYTES     (1u << 16)
@@ -18,6 +19,18 @@
 #define ZERO_BATCH_BYTES_MAX (ZERO_AHEAD_BYTES / 8)
 
 /* After a frame of at least this much, reading on behind its header would be a waste. */
+/* A value is stored compressed when that saves at least this much, the record's extra word
+ * included; shorter ones are not tried. */
+#define PACKED_GAIN_MIN 16u
+#define PACKED_LEN_MIN  64u
+#define PACKED_KEPT_MAX (1u << 20) /* room for a value that is kept from one batch to the next */
+
+/* Of values this long a part is tried first; the whole follows if that part becomes smaller by one
+ * in PROBE_GAIN_SHARE. */
+#define PROBE_VALUE_LEN  (1u << 16)
+#define PROBE_LEN        (1u << 13)
+#define PROBE_GAIN_SHARE 16u
+
 #define WALK_SKIP_BYTES   (1u << 16)
 #define WALK_HEADER_BYTES (1u << 12)
 
@@ -116,10 +129,27 @@ void nadb_segment_close(struct nadb_segment *segment)
 
 /* ---- appending ---- */
 
+void nadb_segment_tools_init(struct nadb_segment_tools *tools)
+{
+    *tools = (struct nadb_segment_tools){
+        .frame = nadb_mem_alloc(NADB_FRAME_HEADER_BYTES + NADB_FRAME_PAYLOAD_TARGET),
+    };
+}
+
+void nadb_segment_tools_fini(struct nadb_segment_tools *tools)
+{
+    nadb_mem_free(tools->frame);
+    nadb_mem_free(tools->packed);
+    nadb_compressor_fini(&tools->compressor);
+    nadb_compressor_fini(&tools->prober);
+    *tools = (struct nadb_segment_tools){0};
+}
+
 struct appending {
     struct nadb_segment *segment;
     struct nadb_batch *batch;
     uint64_t synced_seq;
+    struct nadb_segment_tools *tools;
     char *buf; /* header and payload of the frame that is being filled */
     size_t payload_len;
     uint32_t records; /* in the frame */
@@ -210,11 +240,54 @@ static enum nadb_err write_direct(
     return write_frame(a, pieces, NADB_ARRAY_LEN(pieces), bytes, is_last);
 }
 
+/* Is it worth compressing all of a long value? Its middle tells: a beginning may be a header. */
+static bool looks_compressible(struct nadb_segment_tools *tools, struct nadb_slice value)
+{
+    if (value.len < PROBE_VALUE_LEN) {
+        return true;
+    }
+    struct nadb_slice part = nadb_slice_of(value.data + value.len / 2, PROBE_LEN);
+    size_t cap = PROBE_LEN - PROBE_LEN / PROBE_GAIN_SHARE;
+    return nadb_compress(&tools->prober, NADB_COMPRESS_LEVEL_MIN, part, tools->packed, cap) > 0;
+}
+
+/* Compresses the value if that is wanted and makes the record smaller. Without memory it stays as
+ * it is. */
+static void pack_value(struct appending *a, struct nadb_entry *entry)
+{
+    const struct nadb_compression *wanted = &a->batch->compression;
+    struct nadb_segment_tools *tools = a->tools;
+    if (!wanted->is_on || entry->kind != NADB_ENTRY_PUT || entry->codec != NADB_CODEC_RAW ||
+        entry->value.len < wanted->threshold_len || entry->value.len < PACKED_LEN_MIN) {
+        return;
+    }
+    size_t cap = entry->value.len - PACKED_GAIN_MIN;
+    if (tools->packed_cap < cap) {
+        nadb_mem_free(tools->packed);
+        tools->packed = nadb_mem_try_alloc(cap);
+        tools->packed_cap = tools->packed == NULL ? 0 : cap;
+    }
+    if (tools->packed == NULL || !looks_compressible(tools, entry->value)) {
+        return;
+    }
+    size_t len = nadb_compress(&tools->compressor, wanted->level, entry->value, tools->packed, cap);
+    if (len == 0) {
+        return;
+    }
+    tools->packed_values++;
+    tools->packed_from += entry->value.len;
+    tools->packed_to += len;
+    entry->raw_len = (uint32_t)entry->value.len;
+    entry->codec = NADB_CODEC_ZLIB;
+    entry->value = nadb_slice_of(tools->packed, len);
+}
+
 /* Puts one entry into the frame, or into one of its own; writes frames that are full. */
 static enum nadb_err append_entry(struct appending *a, size_t index)
 {
     struct nadb_entry entry;
     a->batch->entry(a->batch, index, &entry);
+    pack_value(a, &entry);
     size_t bytes = nadb_fs_record_bytes(&entry);
     bool is_direct = bytes >= NADB_RECORD_DIRECT_BYTES;
     if (a->records > 0 && (is_direct || a->payload_len + bytes > NADB_FRAME_PAYLOAD_TARGET)) {
@@ -288,7 +361,7 @@ static void write_zeros_ahead(struct nadb_segment *segment, uint64_t batch_bytes
 }
 
 enum nadb_err nadb_segment_append(struct nadb_segment *segment, struct nadb_batch *batch,
-    uint64_t synced_seq, char *buf, struct nadb_error *reterr)
+    uint64_t synced_seq, struct nadb_segment_tools *tools, struct nadb_error *reterr)
 {
     NADB_ASSERT(!segment->is_bad);
     NADB_ASSERT(batch->seq > segment->end.seq);
@@ -296,11 +369,17 @@ enum nadb_err nadb_segment_append(struct nadb_segment *segment, struct nadb_batc
         .segment = segment,
         .batch = batch,
         .synced_seq = synced_seq,
-        .buf = buf,
+        .tools = tools,
+        .buf = tools->frame,
         .at = segment->end,
         .reterr = reterr,
     };
     enum nadb_err err = append_all(&a);
+    if (tools->packed_cap > PACKED_KEPT_MAX) {
+        nadb_mem_free(tools->packed);
+        tools->packed = NULL;
+        tools->packed_cap = 0;
+    }
     if (err != NADB_OK) {
         segment->size = UINT64_MAX; /* some part was written */
         if (nadb_segment_trim(segment) != 0) {

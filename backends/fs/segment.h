@@ -19,6 +19,7 @@
 #include "backends/fs/format.h"
 #include "backends/fs/frame.h"
 #include "backends/fs/fs_io.h"
+#include "src/base/compress.h"
 
 /* Somewhere between two batches, and all that is known about what lies before it. */
 struct nadb_segment_point {
@@ -47,8 +48,19 @@ struct nadb_segment {
     char name[NADB_SEGMENT_NAME_BYTES];
 };
 
-/* What append needs: room for a frame. */
-#define NADB_SEGMENT_BUF_BYTES (NADB_FRAME_HEADER_BYTES + NADB_FRAME_PAYLOAD_TARGET)
+/* What append needs: room for a frame, and for a value that is being compressed. Kept from one
+ * batch to the next. */
+struct nadb_segment_tools {
+    char *frame;  /* owned */
+    char *packed; /* owned; NULL: none was needed yet */
+    size_t packed_cap;
+    struct nadb_compressor compressor, prober;
+    /* counted since init */
+    uint64_t packed_values, packed_from, packed_to;
+};
+
+void nadb_segment_tools_init(struct nadb_segment_tools *tools);
+void nadb_segment_tools_fini(struct nadb_segment_tools *tools); /* again: no harm */
 
 void nadb_segment_name(char *out, uint64_t id); /* NADB_SEGMENT_NAME_BYTES */
 bool nadb_segment_parse_name(const char *name, uint64_t *ret_id);
@@ -70,11 +82,12 @@ NADB_MUST_CHECK int nadb_segment_create(struct nadb_segment *ret,
 /* Moves the chain's beginning of a segment that has no batches yet. */
 void nadb_segment_rebase(struct nadb_segment *segment, const struct nadb_segment_point *before);
 
-/* Writes one batch behind the others. `buf` has NADB_SEGMENT_BUF_BYTES. On failure the segment is
- * as before, or bad if what was written could not be cut off: NADB_ENOSPC; NADB_ELIMIT when the
- * batch does not fit what a location can name. */
+/* Writes one batch behind the others; values that are encoded already stay so. On failure the
+ * segment is as before, or bad if what was written could not be cut off: NADB_ENOSPC; NADB_ELIMIT
+ * when the batch does not fit what a location can name. */
 NADB_MUST_CHECK enum nadb_err nadb_segment_append(struct nadb_segment *segment,
-    struct nadb_batch *batch, uint64_t synced_seq, char *buf, struct nadb_error *reterr);
+    struct nadb_batch *batch, uint64_t synced_seq, struct nadb_segment_tools *tools,
+    struct nadb_error *reterr);
 
 /* Makes everything up to `end` stable: 0, or -errno and the segment is bad. */
 NADB_MUST_CHECK int nadb_segment_sync(struct nadb_segment *segment);

@@ -55,7 +55,7 @@ static double percent(uint64_t part, uint64_t whole)
     return whole == 0 ? 0 : 100 * (double)part / (double)whole;
 }
 
-#define STATS_FIELDS 17u
+#define STATS_FIELDS 20u
 
 enum nadb_cmd_status nadb_cmd_stats(struct nadb_call *call)
 {
@@ -87,6 +87,10 @@ enum nadb_cmd_status nadb_cmd_stats(struct nadb_call *call)
     nadb_reply_field_u64(call, "expired", store.expired);
     nadb_reply_field_u64(call, "flushes", store.flushes);
     nadb_reply_field_u64(call, "flush_failures", store.flush_failures);
+    nadb_reply_field_u64(call, "compressed_values", store.backend.packed_values);
+    nadb_reply_field_u64(call, "compressed_bytes", store.backend.packed_to);
+    reply_decimal(
+        call, "compressed_to_percent", percent(store.backend.packed_to, store.backend.packed_from));
     nadb_resp_bulk_cstr(call->out, "operations");
     reply_operations(call);
     return NADB_CMD_DONE;

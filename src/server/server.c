@@ -248,6 +248,16 @@ static void set_memory(struct nadb_store *store, const struct nadb_config *confi
         store, (enum nadb_eviction)config->maxmemory_policy, (unsigned)config->maxmemory_samples);
 }
 
+static void set_compression(struct nadb_store *store, const struct nadb_config *config)
+{
+    const struct nadb_compression compression = {
+        .is_on = config->compression,
+        .level = (int)config->compression_level,
+        .threshold_len = (uint64_t)config->compression_threshold,
+    };
+    nadb_store_set_compression(store, &compression);
+}
+
 void nadb_server_config_changed(struct nadb_server *server)
 {
     struct nadb_config *config = server->config;
@@ -255,6 +265,7 @@ void nadb_server_config_changed(struct nadb_server *server)
     nadb_store_set_durability(server->store, (enum nadb_durability)config->durability);
     nadb_store_set_buffer(server->store, config->buffer_size, config->flush_interval);
     set_memory(server->store, config);
+    set_compression(server->store, config);
     nadb_store_set_epochs_max(server->store, (uint64_t)config->invalidation_log_size);
     limit_clients(config);
     nadb_conns_reconfigure(&server->loop->conns);
@@ -325,6 +336,7 @@ static void make_store(struct nadb_server_loop *loop, const struct nadb_backend_
     };
     loop->server.store = nadb_store_new(&opts);
     set_memory(loop->server.store, config);
+    set_compression(loop->server.store, config);
     nadb_store_set_epochs_max(loop->server.store, (uint64_t)config->invalidation_log_size);
 }
 

@@ -109,6 +109,7 @@ static void cut(struct nadb_store *store)
         .last_version = is_mark_only ? store->written : store->version,
         .wall_ms = wall_ms,
         .is_sync = is_sync,
+        .compression = store->compression,
         .entry = batch_entry,
         .entry_ctx = flight,
         .stats = store->stats.backend,
@@ -531,6 +532,12 @@ void nadb_store_set_durability(struct nadb_store *store, enum nadb_durability du
                                   store->undo.count == 0)) {
         store->durability = durability;
     }
+}
+
+void nadb_store_set_compression(
+    struct nadb_store *store, const struct nadb_compression *compression)
+{
+    store->compression = *compression;
 }
 
 void nadb_store_set_buffer(struct nadb_store *store, uint64_t size_bytes, uint64_t interval_ms)

@@ -280,6 +280,10 @@ void nadb_store_set_durability(struct nadb_store *store, enum nadb_durability du
 void nadb_store_set_buffer(struct nadb_store *store, uint64_t size_bytes, uint64_t interval_ms);
 void nadb_store_set_maxmemory(struct nadb_store *store, uint64_t bytes); /* 0: no limit */
 
+/* Values that are written from now on. */
+void nadb_store_set_compression(
+    struct nadb_store *store, const struct nadb_compression *compression);
+
 /* Each key that goes is the best of `samples`; 1 .. NADB_EVICT_SAMPLES_MAX. */
 #define NADB_EVICT_SAMPLES_MAX 64u
 void nadb_store_set_eviction(struct nadb_store *store, enum nadb_eviction policy, unsigned samples);

@@ -436,6 +436,7 @@ struct nadb_store {
     enum nadb_durability durability;      /* in force */
     enum nadb_durability durability_next; /* from the next cut on */
     uint64_t buffer_size_bytes, flush_interval_us;
+    struct nadb_compression compression;
     uint64_t maxmemory_bytes;
     struct nadb_evict evict;
 

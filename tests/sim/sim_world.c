@@ -188,6 +188,13 @@ static void arm_fault(struct sim *sim)
 
 /* ---- opening and dying ---- */
 
+static void set_compression(struct sim *sim)
+{
+    const struct nadb_compression compression = {
+        .is_on = sim_chance(sim, 70), .level = 1, .threshold_len = 32 << sim_below(sim, 4)};
+    nadb_store_set_compression(sim->store, &compression);
+}
+
 static void make_store(struct sim *sim)
 {
     const struct nadb_backend_opts opts = {
@@ -208,6 +215,7 @@ static void make_store(struct sim *sim)
         .hash_seed = {sim->seed + 1, sim->seed * 3},
     });
     sim->store->invalidate_few = sim_below(sim, 4);
+    set_compression(sim);
 }
 
 /* Whatever was under way never ends; the store is freed without close. */
@@ -520,6 +528,8 @@ static void change_settings(struct sim *sim)
         enum nadb_durability durability = (enum nadb_durability)sim_below(sim, 3);
         sim_trace(sim, "durability %d", (int)durability);
         nadb_store_set_durability(sim->store, durability);
+    } else if (sim_chance(sim, 50)) {
+        set_compression(sim);
     } else {
         nadb_store_set_buffer(sim->store, 200u << sim_below(sim, 8), 1 + sim_below(sim, 2000));
     }

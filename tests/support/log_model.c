@@ -60,7 +60,8 @@ static struct nadb_slice make_bytes(struct nadb_log_model *model, size_t len)
         len = 0;
     }
     for (size_t i = 0; i < len; i++) {
-        bytes[i] = (char)((i & 7) == 0 ? nadb_rng_next(&model->rng) : (uint64_t)i);
+        bool is_random = (i & 7) == 0 && (len & 1) != 0; /* half of them can be compressed well */
+        bytes[i] = (char)(is_random ? nadb_rng_next(&model->rng) : i % 16);
     }
     model->arena_len += len;
     return nadb_slice_of(bytes, len);
@@ -169,6 +170,7 @@ struct nadb_batch *nadb_log_model_batch(struct nadb_log_model *model, uint64_t s
         .seq = seq,
         .last_version = seq * ENTRIES_MAX + (count == 0 ? 0 : count - 1),
         .wall_ms = wall_of(model, seq),
+        .compression = {.is_on = seq % 3 != 0, .level = 1 + (int)(seq % 9), .threshold_len = 64},
         .count = count,
         .entry = entry_of,
         .entry_ctx = model,

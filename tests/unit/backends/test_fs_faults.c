@@ -241,7 +241,7 @@ Test(fs_faults, a_batch_whose_sync_failed_once_is_moved_and_kept)
 {
     for (uint64_t nth = 1; nth < 12; nth++) {
         struct rig rig;
-        set_up(&rig, 4096);
+        set_up(&rig, 1u << 16); /* one segment: these are syncs of batches */
         write_many(&rig, 3, true);
         nadb_faulty_fail(rig.faulty, NADB_FAULTY_SYNC, nth, 1, EIO);
         write_many(&rig, 20, true);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "src/base/codec.h"
+#include "src/base/compress.h"
 #include "tests/support/test.h"
 
 NADB_TEST_SUITE(record);
@@ -128,8 +129,8 @@ Test(record, what_a_newer_version_wrote_is_told_from_damage)
     } cases[] = {
         {NADB_RECORD_KIND_AT, NADB_ENTRY_INVALIDATE + 1},
         {NADB_RECORD_KIND_AT, 0},
-        {NADB_RECORD_CODEC_AT, 1},
-        {NADB_RECORD_FLAGS_AT, 8},
+        {NADB_RECORD_CODEC_AT, NADB_CODEC_ZLIB + 1},
+        {NADB_RECORD_FLAGS_AT, 16},
         {NADB_RECORD_FLAGS_AT + 1, 1},
     };
     for (size_t i = 0; i < NADB_ARRAY_LEN(cases); i++) {
@@ -139,6 +140,59 @@ Test(record, what_a_newer_version_wrote_is_told_from_damage)
         bytes[cases[i].at] = cases[i].byte;
         struct nadb_entry got;
         cr_assert_eq(nadb_fs_record_get(bytes, len, &got, &len), NADB_FS_NEWER, "case %zu", i);
+    }
+}
+
+/* 4,000 equal bytes, compressed; `packed` has 100 bytes. */
+static struct nadb_entry packed_entry(char *packed)
+{
+    static char value[4000];
+    struct nadb_compressor compressor = {0};
+    struct nadb_entry entry = fresh_entry();
+    memset(value, 'v', sizeof(value));
+    size_t len = nadb_compress(&compressor, 6, nadb_slice_of(value, sizeof(value)), packed, 100);
+    cr_assert_gt(len, 0);
+    nadb_compressor_fini(&compressor);
+    entry.codec = NADB_CODEC_ZLIB;
+    entry.raw_len = sizeof(value);
+    entry.value = nadb_slice_of(packed, len);
+    return entry;
+}
+
+Test(record, a_compressed_value_comes_back_as_it_was)
+{
+    char packed[100];
+    char bytes[512];
+    char value[4001];
+    struct nadb_entry entry = packed_entry(packed);
+    size_t len = nadb_fs_record_put(bytes, &entry, SEED);
+    struct nadb_entry got;
+    cr_assert_eq(nadb_fs_record_get(bytes, len, &got, &len), NADB_FS_GOOD);
+    cr_assert_eq(len, nadb_fs_record_bytes(&entry));
+    cr_assert_eq(nadb_fs_record_value_len(&got), 4000);
+    cr_assert_eq(nadb_fs_record_value(&got, value, 4000), NADB_FS_GOOD);
+    for (size_t i = 0; i < 4000; i++) {
+        cr_assert_eq(value[i], 'v');
+    }
+    cr_assert_eq(nadb_fs_record_value(&got, value, 3999), NADB_FS_BAD);
+    cr_assert_eq(nadb_fs_record_value(&got, value, 4001), NADB_FS_BAD);
+}
+
+Test(record, a_compressed_value_with_an_impossible_length_is_refused_before_it_is_expanded)
+{
+    char packed[100];
+    char bytes[512];
+    static const uint64_t lens[] = {
+        0, 5, NADB_VALUE_LEN_MAX, (uint64_t)NADB_VALUE_LEN_MAX + 1, UINT64_MAX};
+    for (size_t i = 0; i < NADB_ARRAY_LEN(lens); i++) {
+        struct nadb_entry entry = packed_entry(packed);
+        entry.updated_ms = entry.created_ms;
+        entry.expire_ms = 0;
+        entry.accessed_s = (uint32_t)(entry.updated_ms / 1000);
+        size_t len = nadb_fs_record_put(bytes, &entry, SEED);
+        nadb_put_u64(bytes + NADB_RECORD_HEADER_BYTES, lens[i]);
+        struct nadb_entry got;
+        cr_assert_eq(nadb_fs_record_get(bytes, len, &got, &len), NADB_FS_BAD, "case %zu", i);
     }
 }
 

@@ -21,7 +21,7 @@ struct bench {
     const struct nadb_fs_io *io;
     int dir;
     struct nadb_segment segment;
-    char *buf;
+    struct nadb_segment_tools tools;
     char *window;
     uint64_t seq;
     uint64_t wall_ms_shift;
@@ -36,7 +36,7 @@ static void setup(struct bench *b)
     *b = (struct bench){.faulty = nadb_faulty_new(1)};
     b->io = nadb_faulty_io(b->faulty);
     b->dir = b->io->open_dir(b->io, "/");
-    b->buf = nadb_mem_alloc(NADB_SEGMENT_BUF_BYTES);
+    nadb_segment_tools_init(&b->tools);
     b->window = nadb_mem_alloc(NADB_WALK_WINDOW_BYTES);
     struct nadb_segment_create_opts opts = {
         .io = b->io, .dir = b->dir, .store_id = STORE_ID, .id = 5, .slot = 3};
@@ -46,7 +46,7 @@ static void setup(struct bench *b)
 static void teardown(struct bench *b)
 {
     nadb_segment_close(&b->segment);
-    nadb_mem_free(b->buf);
+    nadb_segment_tools_fini(&b->tools);
     nadb_mem_free(b->window);
     nadb_faulty_free(b->faulty);
     nadb_mem_free(b);
@@ -90,7 +90,7 @@ static enum nadb_err append(
         .locs = b->locs,
     };
     enum nadb_err err =
-        nadb_segment_append(&b->segment, &b->batch, b->segment.synced.seq, b->buf, error);
+        nadb_segment_append(&b->segment, &b->batch, b->segment.synced.seq, &b->tools, error);
     b->seq -= err == NADB_OK ? 0 : 1;
     return err;
 }
