@@ -35,8 +35,16 @@ enum nadb_backend_caps {
     NADB_BACKEND_VOLATILE = 1 << 1, /* keeps nothing and need not be called */
 };
 
-/* Where a record is kept, opaque to the store, which has NADB_LOC_BITS for it; 0 = nowhere. */
-#define NADB_LOC_BITS 44
+/* Where a record is kept, opaque to the store, which has NADB_LOC_BITS for it; 0 = nowhere. Its
+ * upper bits are the number of the segment that it is in. */
+#define NADB_LOC_BITS        44
+#define NADB_LOC_OFFSET_BITS 28
+#define NADB_SEGMENTS_MAX    (1u << (NADB_LOC_BITS - NADB_LOC_OFFSET_BITS))
+
+static inline uint32_t nadb_loc_segment(uint64_t loc)
+{
+    return (uint32_t)(loc >> NADB_LOC_OFFSET_BITS);
+}
 
 /* Bounds of an entry's parts; a backend refuses stored entries beyond them. */
 #define NADB_KEY_LEN_MAX        65536u
@@ -193,6 +201,75 @@ struct nadb_read {
 typedef void nadb_backend_read_fn(
     struct nadb_backend *backend, struct nadb_read *reads, size_t count);
 
+/* ---- compaction ----
+ *
+ * A run of neighbouring segments is read in the order of the log; the store says of each entry
+ * whether it is still needed; what is goes into one new segment, in the same order, which takes the
+ * run's place. Nothing changes before publish: a crash leaves the run or its replacement, whole.
+ *
+ *     begin -> (read -> write)* -> finish -> publish -> end(true)
+ *        any of them -> end(false)
+ *
+ * All of it may run beside write, read and list; there is one compaction at a time. */
+
+struct nadb_segment_info {
+    uint64_t id;
+    uint32_t number; /* nadb_loc_segment of what is in it */
+    uint64_t bytes;
+    uint64_t records;
+    uint64_t last_seq; /* the newest batch in it or before it */
+    bool is_closed;    /* takes no more batches */
+    bool is_pinned;    /* must stay until the next start */
+};
+
+/* The segments in the order of the log, in *ret, which the caller frees. With `must_close` the one
+ * that takes batches is closed first, if there are batches in it. */
+typedef enum nadb_err nadb_backend_list_fn(struct nadb_backend *backend, bool must_close,
+    struct nadb_segment_info **ret, size_t *ret_count, struct nadb_error *reterr);
+
+enum nadb_verdict {
+    NADB_VERDICT_KEEP,
+    NADB_VERDICT_DROP,
+    NADB_VERDICT_BURY, /* a PUT becomes a DELETE: something older may still be in the log */
+};
+
+struct nadb_compact_result {
+    uint64_t bytes;   /* of the new segment; 0: nothing was left, there is none */
+    uint64_t records; /* in it */
+    uint32_t number;
+    uint64_t packed_values; /* newly compressed */
+};
+
+/* Segments of one run, at most. */
+#define NADB_COMPACT_RUN_MAX 64u
+
+struct nadb_compaction; /* the backend's own */
+
+struct nadb_compact_ops {
+    /* The run is `count` neighbours, all closed; `is_first`: nothing is in front of them. */
+    enum nadb_err (*begin)(struct nadb_backend *backend, const uint64_t *ids, size_t count,
+        const struct nadb_compression *compression, struct nadb_compaction **ret,
+        struct nadb_error *reterr);
+    /* The next part, freed with replay_free. Values may be encoded. */
+    enum nadb_err (*read)(struct nadb_compaction *compaction, struct nadb_replay_chunk *ret_chunk,
+        struct nadb_error *reterr);
+    /* The part that was read last, a verdict for each entry; gives the new place of each that is
+     * not dropped. */
+    enum nadb_err (*write)(struct nadb_compaction *compaction,
+        const struct nadb_replay_chunk *chunk, const uint8_t *verdicts, uint64_t *ret_locs,
+        struct nadb_error *reterr);
+    /* Makes the new segment whole and stable. */
+    enum nadb_err (*finish)(struct nadb_compaction *compaction, struct nadb_compact_result *ret,
+        struct nadb_error *reterr);
+    /* Durably exchanges the run for the new segment, which can be read from now on; both can.
+     * After a failure either may be found by a start, and it must be called again until it
+     * succeeds. */
+    enum nadb_err (*publish)(struct nadb_compaction *compaction, struct nadb_error *reterr);
+    /* Removes the run (published) or the new segment, as far as the disk allows; what is left is
+     * removed by the next start. Frees. */
+    void (*end)(struct nadb_compaction *compaction, bool is_published);
+};
+
 /* Makes everything stable, marks a clean end, lets go of the lock. The instance can only be
  * freed afterwards, also after a failure. */
 typedef enum nadb_err nadb_backend_close_fn(
@@ -210,6 +287,8 @@ struct nadb_backend_ops {
     nadb_backend_replay_free_fn *replay_free;
     nadb_backend_write_fn *write;
     nadb_backend_read_fn *read;
+    nadb_backend_list_fn *list; /* NULL, as the next, in a volatile backend */
+    const struct nadb_compact_ops *compact;
     nadb_backend_close_fn *close;
     nadb_backend_free_fn *free;
 };

@@ -27,7 +27,9 @@
  *   3. Each frame header holds the checksum of the frame header before it (the chain), and the
  *      payload's, so that a frame vouches for every byte before it: frames of two attempts to
  *      write a batch cannot pass as one.
- *   4. A batch never spans segments. It counts when its frames 0 .. LAST all verify.
+ *   4. A batch never spans segments. It counts when its frames 0 .. LAST all verify. Numbers of
+ *      batches grow; only what compaction wrote may have several batches of one number, parts of
+ *      a batch that was too large to be copied at once, or of several that were put together.
  *   5. A segment gets its first batch only after a manifest that names it is durable.
  *   6. Only a segment that the manifest calls ACTIVE may end in something that does not verify,
  *      there is at most one, and it is the last. All bytes of SEALED and CUT segments were synced
@@ -129,8 +131,7 @@ enum nadb_record_flags {
 
 /* A location is the slot of a segment and the offset of a record in units of NADB_FS_ALIGN. The
  * segment header is no record, so 0 is nowhere. */
-#define NADB_LOC_OFFSET_BITS   28
-#define NADB_SEGMENT_SLOTS_MAX (1u << (NADB_LOC_BITS - NADB_LOC_OFFSET_BITS))
+#define NADB_SEGMENT_SLOTS_MAX NADB_SEGMENTS_MAX
 #define NADB_RECORD_OFFSET_MAX ((UINT64_C(1) << NADB_LOC_OFFSET_BITS) * NADB_FS_ALIGN - 1)
 
 /* A segment is sealed by the first batch that finds it this large or larger, so it passes the

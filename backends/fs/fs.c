@@ -11,9 +11,6 @@
 #include "src/base/mem.h"
 #include "src/base/parse.h"
 
-/* A chunk of replay has about this much of a segment. */
-#define REPLAY_CHUNK_BYTES (4u << 20)
-
 static struct nadb_fs *fs_of(struct nadb_backend *backend)
 {
     struct nadb_fs *fs = (struct nadb_fs *)(void *)backend;
@@ -37,6 +34,8 @@ struct nadb_backend *nadb_fs_new(const struct nadb_backend_opts *opts, const str
     fs->active.file = -1;
     fs->stale.file = -1;
     nadb_manifest_init(&fs->manifest);
+    int result = pthread_mutex_init(&fs->log_lock, NULL);
+    NADB_ASSERT(result == 0); /* a plain mutex needs nothing that could be missing */
     return &fs->backend;
 }
 
@@ -221,7 +220,7 @@ static enum nadb_err fs_replay(struct nadb_backend *backend, uint32_t unit_index
         .to = unit->to,
         .deaths = &fs->deaths,
     };
-    enum nadb_err err = nadb_fs_load(&range, REPLAY_CHUNK_BYTES, ret_chunk, cursor, reterr);
+    enum nadb_err err = nadb_fs_load(&range, NADB_FS_CHUNK_BYTES, ret_chunk, cursor, reterr);
     (void)fs->io->close_file(fs->io, file); /* nothing was written */
     return err;
 }
@@ -243,9 +242,19 @@ static enum nadb_err fs_write(
 {
     struct nadb_fs *fs = fs_of(backend);
     NADB_ASSERT(fs->is_open);
+    nadb_fs__lock(fs);
     enum nadb_err err = nadb_fs__write(fs, batch, reterr);
     fill_stats(fs, &batch->stats);
+    nadb_fs__unlock(fs);
     return err;
+}
+
+static enum nadb_err fs_list(struct nadb_backend *backend, bool must_close,
+    struct nadb_segment_info **ret, size_t *ret_count, struct nadb_error *reterr)
+{
+    struct nadb_fs *fs = fs_of(backend);
+    NADB_ASSERT(fs->is_open);
+    return nadb_fs__list(fs, must_close, ret, ret_count, reterr);
 }
 
 static void fs_read(struct nadb_backend *backend, struct nadb_read *reads, size_t count)
@@ -269,6 +278,7 @@ static void fs_free(struct nadb_backend *backend)
     struct nadb_fs *fs = fs_of(backend);
     let_go(fs);
     nadb_mem_free(fs->dir_path);
+    (void)pthread_mutex_destroy(&fs->log_lock); /* fails only while it is held */
     fs->magic = 0;
     nadb_mem_free(fs);
 }
@@ -278,6 +288,7 @@ static nadb_backend_open_fn fs_open;
 static nadb_backend_replay_fn fs_replay;
 static nadb_backend_write_fn fs_write;
 static nadb_backend_read_fn fs_read;
+static nadb_backend_list_fn fs_list;
 static nadb_backend_close_fn fs_close;
 static nadb_backend_free_fn fs_free;
 
@@ -290,6 +301,8 @@ const struct nadb_backend_ops nadb_backend_fs_ops = {
     .replay_free = nadb_fs_chunk_free,
     .write = fs_write,
     .read = fs_read,
+    .list = fs_list,
+    .compact = &nadb_fs__compact_ops,
     .close = fs_close,
     .free = fs_free,
 };

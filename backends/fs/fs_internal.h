@@ -2,6 +2,8 @@
 #ifndef NADB_BACKENDS_FS_FS_INTERNAL_H
 #define NADB_BACKENDS_FS_FS_INTERNAL_H
 
+#include <pthread.h>
+
 #include "backends/backend.h"
 #include "backends/fs/fs_io.h"
 #include "backends/fs/manifest.h"
@@ -10,6 +12,9 @@
 #include "backends/fs/segment.h"
 
 #define NADB_FS_MAGIC 0x4e414653u
+
+/* A chunk of replay or compaction has about this much of a segment. */
+#define NADB_FS_CHUNK_BYTES (4u << 20)
 
 /* A segment as replay sees it. */
 struct nadb_fs_unit {
@@ -35,7 +40,9 @@ struct nadb_fs {
     struct nadb_fs_deaths deaths;
     /* any worker's from open to close */
     struct nadb_fs_readers readers;
-    /* the worker's that runs open, write or close */
+    /* Under log_lock from open to close: write and compaction run side by side. Never held while
+     * segments are read or a compaction is written, and never by the loop. */
+    pthread_mutex_t log_lock;
     struct nadb_manifest manifest;
     bool is_unpublished;            /* the manifest in memory is newer than the file */
     struct nadb_segment active;     /* file -1: the next write makes one */
@@ -76,6 +83,19 @@ NADB_MUST_CHECK enum nadb_err nadb_fs__finish(struct nadb_fs *fs, struct nadb_er
 
 /* Allocates the reserve if it is missing and there is room. */
 void nadb_fs__restore_reserve(struct nadb_fs *fs);
+
+/* Closes the segment that takes batches and begins the next: 0, or -errno. Under log_lock. */
+NADB_MUST_CHECK int nadb_fs__rotate(struct nadb_fs *fs);
+
+void nadb_fs__lock(struct nadb_fs *fs);
+void nadb_fs__unlock(struct nadb_fs *fs);
+
+/* ---- compact.c ---- */
+
+/* The list and the compaction of the interface. */
+NADB_MUST_CHECK enum nadb_err nadb_fs__list(struct nadb_fs *fs, bool must_close,
+    struct nadb_segment_info **ret, size_t *ret_count, struct nadb_error *reterr);
+extern const struct nadb_compact_ops nadb_fs__compact_ops;
 
 /* ---- read.c ---- */
 

@@ -170,6 +170,18 @@ static int replace_active(struct nadb_fs *fs, uint64_t now_ms)
     return 0;
 }
 
+void nadb_fs__lock(struct nadb_fs *fs)
+{
+    int result = pthread_mutex_lock(&fs->log_lock);
+    NADB_ASSERT(result == 0);
+}
+
+void nadb_fs__unlock(struct nadb_fs *fs)
+{
+    int result = pthread_mutex_unlock(&fs->log_lock);
+    NADB_ASSERT(result == 0);
+}
+
 /* ---- copying what was never synced ---- */
 
 static void chunk_entry(const struct nadb_batch *batch, size_t index, struct nadb_entry *ret)
@@ -314,6 +326,16 @@ static enum nadb_err prepare(struct nadb_fs *fs, uint64_t now_ms, struct nadb_er
         }
     }
     return NADB_OK;
+}
+
+int nadb_fs__rotate(struct nadb_fs *fs)
+{
+    if (fs->active.file < 0 || fs->active.end.frames == 0 || fs->is_failed) {
+        return 0;
+    }
+    fs->rotate_at = 0;
+    struct nadb_error error = {0};
+    return prepare(fs, fs->active.end.wall_ms, &error) == NADB_OK ? 0 : -error.sys_errno;
 }
 
 /* Prepare and append; *ret_before is the end of the segment without the batch. */

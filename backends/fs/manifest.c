@@ -1,6 +1,8 @@
 /* This file reads and replaces the manifest. */
 #include "backends/fs/manifest.h"
 
+#include <stdlib.h>
+
 #include <errno.h>
 #include <string.h>
 
@@ -32,6 +34,9 @@ static uint32_t free_slot(const struct nadb_manifest *manifest)
         uint32_t slot = manifest->entries[i].slot;
         used[slot / 64] |= UINT64_C(1) << (slot % 64);
     }
+    for (size_t i = 0; i < manifest->held_count; i++) {
+        used[manifest->held[i] / 64] |= UINT64_C(1) << (manifest->held[i] % 64);
+    }
     for (uint32_t i = 0; i < NADB_SEGMENT_SLOTS_MAX; i++) {
         uint32_t slot = (manifest->slot_next + i) % NADB_SEGMENT_SLOTS_MAX;
         if ((used[slot / 64] & UINT64_C(1) << (slot % 64)) == 0) {
@@ -58,6 +63,47 @@ struct nadb_manifest_entry *nadb_manifest_add(
     added->slot = slot;
     manifest->slot_next = slot + 1;
     return added;
+}
+
+static void hold(struct nadb_manifest *manifest, uint32_t slot)
+{
+    NADB_ASSERT(manifest->held_count < NADB_MANIFEST_HELD_MAX);
+    manifest->held[manifest->held_count++] = slot;
+}
+
+bool nadb_manifest_reserve(struct nadb_manifest *manifest, uint32_t *ret_slot)
+{
+    uint32_t slot = free_slot(manifest);
+    if (slot == NADB_SEGMENT_SLOTS_MAX) {
+        return false;
+    }
+    hold(manifest, slot);
+    manifest->slot_next = slot + 1;
+    *ret_slot = slot;
+    return true;
+}
+
+void nadb_manifest_release(struct nadb_manifest *manifest)
+{
+    manifest->held_count = 0;
+}
+
+void nadb_manifest_exchange(struct nadb_manifest *manifest, uint64_t first_id, size_t count,
+    const struct nadb_manifest_entry *entry)
+{
+    struct nadb_manifest_entry *first = nadb_manifest_find(manifest, first_id);
+    NADB_ASSERT(first != NULL && count > 0);
+    size_t at = (size_t)(first - manifest->entries);
+    NADB_ASSERT(count <= manifest->count - at);
+    for (size_t i = 0; i < count; i++) {
+        hold(manifest, first[i].slot);
+    }
+    size_t kept = entry != NULL ? 1 : 0;
+    if (entry != NULL) {
+        *first = *entry;
+    }
+    memmove(first + kept, first + count, (manifest->count - at - count) * sizeof(*first));
+    manifest->count -= count - kept;
 }
 
 struct nadb_manifest_entry *nadb_manifest_find(struct nadb_manifest *manifest, uint64_t id)
@@ -154,24 +200,45 @@ static bool get_entry(const char *bytes, struct nadb_manifest_entry *ret)
            ret->bytes % NADB_FS_ALIGN == 0 && ret->bytes <= INT64_MAX;
 }
 
-/* Ids are unique because they grow; only the last segment may be active. */
+static int compare_ids(const void *a, const void *b)
+{
+    const uint64_t *left = a;
+    const uint64_t *right = b;
+    return *left < *right ? -1 : *left > *right;
+}
+
+/* A segment that compaction has made stands where its sources stood: ids need not grow. */
+static bool are_ids_unique(const struct nadb_manifest *manifest)
+{
+    uint64_t *ids = nadb_mem_alloc((manifest->count + 1) * sizeof(*ids));
+    for (size_t i = 0; i < manifest->count; i++) {
+        ids[i] = manifest->entries[i].id;
+    }
+    qsort(ids, manifest->count, sizeof(*ids), compare_ids);
+    bool are_unique = true;
+    for (size_t i = 1; i < manifest->count; i++) {
+        are_unique = are_unique && ids[i] != ids[i - 1];
+    }
+    nadb_mem_free(ids);
+    return are_unique;
+}
+
+/* Only the last segment may be active. */
 static bool are_entries_sound(const struct nadb_manifest *manifest)
 {
     uint64_t used[NADB_SEGMENT_SLOTS_MAX / 64] = {0};
-    uint64_t previous = 0;
     for (size_t i = 0; i < manifest->count; i++) {
         const struct nadb_manifest_entry *entry = &manifest->entries[i];
         uint64_t bit = UINT64_C(1) << (entry->slot % 64);
         bool is_last = i + 1 == manifest->count;
-        if (entry->id <= previous || entry->id >= manifest->next_id ||
+        if (entry->id == 0 || entry->id >= manifest->next_id ||
             (used[entry->slot / 64] & bit) != 0 ||
             (entry->state == NADB_SEGMENT_ACTIVE && !is_last)) {
             return false;
         }
         used[entry->slot / 64] |= bit;
-        previous = entry->id;
     }
-    return true;
+    return are_ids_unique(manifest);
 }
 
 enum nadb_err nadb_manifest_decode(
@@ -213,6 +280,11 @@ enum nadb_err nadb_manifest_decode(
         if (!get_entry(bytes + at, &manifest->entries[i])) {
             return fail_damaged(reterr, "impossible segment entry", at);
         }
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct nadb_manifest_entry *entry = &manifest->entries[i];
+        manifest->slot_next =
+            entry->id + 1 == manifest->next_id ? entry->slot + 1 : manifest->slot_next;
     }
     if (!are_entries_sound(manifest)) {
         return fail_damaged(

@@ -10,6 +10,9 @@
 #include "backends/fs/fs_io.h"
 #include "src/base/err.h"
 
+/* Segments of one compaction: those that it reads, and the one that it makes. */
+#define NADB_MANIFEST_HELD_MAX (NADB_COMPACT_RUN_MAX + 1)
+
 struct nadb_manifest_entry {
     uint64_t id;
     uint32_t slot;
@@ -32,6 +35,9 @@ struct nadb_manifest {
     size_t count;
     size_t cap;
     uint32_t slot_next; /* where the search for a free slot begins */
+    /* slots that are not free although no segment in the list has them */
+    uint32_t held[NADB_MANIFEST_HELD_MAX];
+    size_t held_count;
 };
 
 void nadb_manifest_init(struct nadb_manifest *manifest); /* empty; allocates nothing */
@@ -42,6 +48,17 @@ void nadb_manifest_fini(struct nadb_manifest *manifest);
  * is copied. NULL when all slots are taken. The pointer is valid until the next add or remove. */
 struct nadb_manifest_entry *nadb_manifest_add(
     struct nadb_manifest *manifest, const struct nadb_manifest_entry *entry);
+
+/* Holds a free slot for a segment that will be added later; false when all are taken. */
+NADB_MUST_CHECK bool nadb_manifest_reserve(struct nadb_manifest *manifest, uint32_t *ret_slot);
+
+/* Exchanges `count` entries from the one with `first_id` on for *entry, which has the reserved
+ * slot; NULL: for nothing. The slots of those that go are held. */
+void nadb_manifest_exchange(struct nadb_manifest *manifest, uint64_t first_id, size_t count,
+    const struct nadb_manifest_entry *entry);
+
+/* Holds no slot any more. */
+void nadb_manifest_release(struct nadb_manifest *manifest);
 
 struct nadb_manifest_entry *nadb_manifest_find(struct nadb_manifest *manifest, uint64_t id);
 void nadb_manifest_remove(struct nadb_manifest *manifest, uint64_t id); /* none: no harm */

@@ -106,6 +106,14 @@ void nadb_fs_readers_remove(struct nadb_fs_readers *readers, uint32_t slot)
     unlock(readers);
 }
 
+bool nadb_fs_readers_is_forwarding(struct nadb_fs_readers *readers, uint32_t slot)
+{
+    lock(readers);
+    bool is_forwarding = slot < readers->place_count && readers->places[slot].is_forwarded;
+    unlock(readers);
+    return is_forwarding;
+}
+
 void nadb_fs_readers_forward(
     struct nadb_fs_readers *readers, uint32_t slot, uint64_t from, uint32_t to_slot, uint64_t to)
 {

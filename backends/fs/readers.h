@@ -71,6 +71,9 @@ void nadb_fs_readers_fini(struct nadb_fs_readers *readers);
 void nadb_fs_readers_add(
     struct nadb_fs_readers *readers, uint32_t slot, uint64_t id, uint64_t seed);
 
+/* Is part of what the slot named to be found in another segment? */
+bool nadb_fs_readers_is_forwarding(struct nadb_fs_readers *readers, uint32_t slot);
+
 /* The slot names nothing any more. */
 void nadb_fs_readers_remove(struct nadb_fs_readers *readers, uint32_t slot);
 

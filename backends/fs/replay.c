@@ -55,6 +55,7 @@ struct loading {
     size_t len;
     size_t used; /* whole frames */
     size_t records;
+    size_t frames;
     struct nadb_error *reterr;
 };
 
@@ -117,6 +118,7 @@ static enum nadb_err pass_frame(struct loading *l, size_t *ret_missing)
         return fail_at(l, NADB_FS_BAD, l->used);
     }
     l->records += frame.records;
+    l->frames++;
     l->used += NADB_FRAME_HEADER_BYTES + frame.payload_bytes;
     return NADB_OK;
 }
@@ -145,6 +147,8 @@ static enum nadb_err load_frames(struct loading *l, size_t bytes_max)
  * values that had to be expanded. */
 struct holdings {
     char *bytes;
+    struct nadb_fs_chunk_frame *frames;
+    size_t frame_count;
     char **values;
     size_t value_count;
 };
@@ -155,6 +159,7 @@ static void free_holdings(struct holdings *holdings)
         nadb_mem_free(holdings->values[i]);
     }
     nadb_mem_free(holdings->values);
+    nadb_mem_free(holdings->frames);
     nadb_mem_free(holdings->bytes);
     nadb_mem_free(holdings);
 }
@@ -189,6 +194,12 @@ static enum nadb_err decode_frame(const struct loading *l, size_t at, size_t *re
         nadb_frame_get(l->bytes + at, nadb_offset_seed(range->seed, range->from + at), &frame);
     NADB_ASSERT(check == NADB_FS_GOOD);
     uint64_t dead_ms = death_of(range->deaths, frame.seq);
+    holdings->frames[holdings->frame_count++] = (struct nadb_fs_chunk_frame){
+        .seq = frame.seq,
+        .wall_ms = frame.wall_ms,
+        .last_version = frame.last_version,
+        .first = chunk->count,
+    };
     size_t end = at + NADB_FRAME_HEADER_BYTES + frame.payload_bytes;
     at += NADB_FRAME_HEADER_BYTES;
     for (uint32_t i = 0; i < frame.records; i++) {
@@ -229,6 +240,7 @@ static enum nadb_err decode_frames(const struct loading *l, struct nadb_replay_c
         .is_last = l->range->from + l->used == l->range->to,
     };
     struct holdings *holdings = nadb_mem_zalloc(sizeof(*holdings));
+    holdings->frames = nadb_mem_alloc(l->frames * sizeof(*holdings->frames));
     enum nadb_err err = NADB_OK;
     for (size_t at = 0; err == NADB_OK && at < l->used;) {
         err = decode_frame(l, at, &at, &chunk, holdings);
@@ -259,6 +271,14 @@ enum nadb_err nadb_fs_load(const struct nadb_fs_range *range, size_t bytes_max,
     }
     *ret_next = range->from + l.used;
     return NADB_OK;
+}
+
+const struct nadb_fs_chunk_frame *nadb_fs_chunk_frames(
+    const struct nadb_replay_chunk *chunk, size_t *ret_count)
+{
+    const struct holdings *holdings = chunk->backend_private;
+    *ret_count = holdings->frame_count;
+    return holdings->frames;
 }
 
 void nadb_fs_chunk_free(struct nadb_replay_chunk *chunk)

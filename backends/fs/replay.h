@@ -41,6 +41,18 @@ struct nadb_fs_range {
 NADB_MUST_CHECK enum nadb_err nadb_fs_load(const struct nadb_fs_range *range, size_t bytes_max,
     struct nadb_replay_chunk *ret_chunk, uint64_t *ret_next, struct nadb_error *reterr);
 
+/* A frame of a chunk, and which of its entries begin it. */
+struct nadb_fs_chunk_frame {
+    uint64_t seq;
+    uint64_t wall_ms;
+    uint64_t last_version;
+    size_t first;
+};
+
+/* The frames of a chunk that nadb_fs_load gave; borrowed from it. */
+const struct nadb_fs_chunk_frame *nadb_fs_chunk_frames(
+    const struct nadb_replay_chunk *chunk, size_t *ret_count);
+
 void nadb_fs_chunk_free(struct nadb_replay_chunk *chunk); /* again, or all zero: no harm */
 
 #endif

@@ -364,7 +364,7 @@ enum nadb_err nadb_segment_append(struct nadb_segment *segment, struct nadb_batc
     uint64_t synced_seq, struct nadb_segment_tools *tools, struct nadb_error *reterr)
 {
     NADB_ASSERT(!segment->is_bad);
-    NADB_ASSERT(batch->seq > segment->end.seq);
+    NADB_ASSERT(batch->seq >= segment->end.seq);
     struct appending a = {
         .segment = segment,
         .batch = batch,
@@ -521,7 +521,7 @@ static bool is_frame_fitting(const struct nadb_segment_walk *walk, const struct 
     if (is_first == walk->is_inside) {
         return false;
     }
-    return is_first ? frame->index == 0 && frame->seq > walk->at.seq
+    return is_first ? frame->index == 0 && frame->seq >= walk->at.seq
                     : frame->index == walk->frame.index + 1 && frame->seq == walk->frame.seq;
 }
 

@@ -5,7 +5,7 @@
  * never touches a socket, a file or a lock. A handler whose work may take long returns
  * NADB_CMD_AGAIN before it wrote or changed anything irrevocable: it is called again, with its
  * `progress`, in a later turn, while other clients go on; inside EXEC `may_yield` is false and it
- * must finish.
+ * must finish. NADB_CMD_WAIT is the same for what the store has to do first.
  *
  * The table is src/server/commands.def, the only place where a command is declared: dispatch,
  * arity errors, key positions, COMMAND and its subcommands, HELP and the tests read it. */
@@ -23,6 +23,7 @@ struct nadb_call;
 enum nadb_cmd_status {
     NADB_CMD_DONE,  /* the reply is written */
     NADB_CMD_AGAIN, /* call me again in a later turn */
+    NADB_CMD_WAIT,  /* ... when the store has said that who waits may try again (admit) */
 };
 
 typedef enum nadb_cmd_status nadb_cmd_fn(struct nadb_call *call);

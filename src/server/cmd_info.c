@@ -427,6 +427,9 @@ static void add_nadb(struct info *info)
     add_u64(info, "nadb_compressed_values", store->backend.packed_values);
     add_u64(info, "nadb_compressed_from_bytes", store->backend.packed_from);
     add_u64(info, "nadb_compressed_to_bytes", store->backend.packed_to);
+    add_u64(info, "nadb_compacting", nadb_store_is_compacting(info->call->store));
+    add_u64(info, "nadb_compactions", store->compactions);
+    add_u64(info, "nadb_compaction_failures", store->compaction_failures);
     add_u64(info, "nadb_syncs", store->backend.syncs);
     add_u64(info, "nadb_storage_failures", store->backend.failures);
     add_u64(info, "nadb_replayed_entries", store->replayed_entries);

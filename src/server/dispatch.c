@@ -408,7 +408,7 @@ enum nadb_cmd_status nadb_dispatch_call(struct nadb_call *call)
     uint64_t start_us = nadb_clock_mono_us(server->clock);
     enum nadb_cmd_status status = run_handler(call);
     uint64_t spent_us = nadb_clock_mono_us(server->clock) - start_us;
-    if (status == NADB_CMD_AGAIN) {
+    if (status != NADB_CMD_DONE) {
         NADB_ASSERT(call->may_yield && call->out->buf.len == mark);
         client->progress_us += spent_us;
         return status;
@@ -482,7 +482,7 @@ static uint64_t end_slice(struct nadb_call *call, enum nadb_cmd_status status, u
     if (client->progress_version > version) {
         version = client->progress_version;
     }
-    if (status == NADB_CMD_AGAIN) {
+    if (status != NADB_CMD_DONE) {
         if (version != 0 && client->progress_version == 0) {
             client->progress_failures = count_failures(call->store);
         }
@@ -515,8 +515,8 @@ static enum nadb_cmd_status run_command(struct nadb_call *call, struct timed_run
         run_begin(run, call->server);
     }
     uint64_t version = has_store ? nadb_store_command_end(call->store) : 0;
-    if (NADB_UNLIKELY(status == NADB_CMD_AGAIN || client->progress_us != 0 ||
-                      client->progress_version != 0)) {
+    if (NADB_UNLIKELY(
+            status != NADB_CMD_DONE || client->progress_us != 0 || client->progress_version != 0)) {
         version = end_slice(call, status, version);
     }
     if (NADB_UNLIKELY(mode != NADB_REPLY_ON || client->reply_mode != NADB_REPLY_ON) &&
@@ -547,8 +547,9 @@ static enum nadb_dispatch_status run_one(struct nadb_call *call,
         call->argc = request->argc;
         call->first_key = prepared->key;
         call->keyspace = client->keyspace;
-        if (run_command(call, run) == NADB_CMD_AGAIN) {
-            return NADB_DISPATCH_AGAIN;
+        enum nadb_cmd_status status = run_command(call, run);
+        if (status != NADB_CMD_DONE) {
+            return status == NADB_CMD_WAIT ? NADB_DISPATCH_WAIT : NADB_DISPATCH_AGAIN;
         }
         client->last_cmd = prepared->cmd;
         server->counters.commands_processed++;

@@ -15,7 +15,7 @@
 
 enum nadb_dispatch_status {
     NADB_DISPATCH_DONE,  /* all commands of the group ran */
-    NADB_DISPATCH_WAIT,  /* the next one waits until the store admits writes again */
+    NADB_DISPATCH_WAIT,  /* the next one waits until the store says that it may try again */
     NADB_DISPATCH_AGAIN, /* the next one wants to go on in a later turn */
     NADB_DISPATCH_CLOSE, /* the client is closing: what follows is not run */
 };

@@ -258,6 +258,12 @@ static void set_compression(struct nadb_store *store, const struct nadb_config *
     nadb_store_set_compression(store, &compression);
 }
 
+static void set_compaction(struct nadb_store *store, const struct nadb_config *config)
+{
+    nadb_store_set_compaction(store, (unsigned)config->compact_dead_ratio,
+        (uint64_t)config->compact_rate, (uint64_t)config->segment_size);
+}
+
 void nadb_server_config_changed(struct nadb_server *server)
 {
     struct nadb_config *config = server->config;
@@ -266,6 +272,7 @@ void nadb_server_config_changed(struct nadb_server *server)
     nadb_store_set_buffer(server->store, config->buffer_size, config->flush_interval);
     set_memory(server->store, config);
     set_compression(server->store, config);
+    set_compaction(server->store, config);
     nadb_store_set_epochs_max(server->store, (uint64_t)config->invalidation_log_size);
     limit_clients(config);
     nadb_conns_reconfigure(&server->loop->conns);
@@ -337,6 +344,7 @@ static void make_store(struct nadb_server_loop *loop, const struct nadb_backend_
     loop->server.store = nadb_store_new(&opts);
     set_memory(loop->server.store, config);
     set_compression(loop->server.store, config);
+    set_compaction(loop->server.store, config);
     nadb_store_set_epochs_max(loop->server.store, (uint64_t)config->invalidation_log_size);
 }
 

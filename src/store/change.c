@@ -89,9 +89,15 @@ void nadb_change__exchange(
     }
     if (old != NULL) {
         disarm(space, old);
+        if (nadb_store__is_placed(old)) {
+            nadb_usage__drop(store, nadb_rec_place(old), nadb_wbuf__cost(old));
+        }
     }
     if (rec != NULL) {
         arm(store, space, rec);
+        if (nadb_store__is_placed(rec)) {
+            nadb_usage__take(store, nadb_rec_place(rec), nadb_wbuf__cost(rec));
+        }
     }
     if (NADB_UNLIKELY(((old != NULL ? old->flags : 0u) | (rec != NULL ? rec->flags : 0u)) &
                       NADB_REC_HAS_TAGS)) {
@@ -118,6 +124,7 @@ static void retire_old(struct nadb_store *store, struct nadb_space *space, struc
     if (store->durability == NADB_DURABILITY_ALWAYS && !store->is_volatile && !is_dead) {
         nadb_undo__push(store, &(struct nadb_undo){.kind = NADB_UNDO_RECORD,
                                    .is_expiry = removal == REMOVAL_EXPIRY,
+                                   .left_dirty = old != NULL && (old->flags & NADB_REC_IS_DIRTY),
                                    .dead_by = dead_by,
                                    .version = version,
                                    .space = space,
@@ -138,6 +145,9 @@ static void note_edit(
     if (rec->flags & NADB_REC_IS_DIRTY) {
         store->buf.bytes = store->buf.bytes - cost_before + nadb_wbuf__cost(rec);
     } else {
+        if (rec->flags & NADB_REC_HAS_DISK) {
+            nadb_usage__drop(store, nadb_rec_place(rec), cost_before);
+        }
         nadb_wbuf__put(store, space, rec);
     }
 }

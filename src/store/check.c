@@ -1,5 +1,5 @@
 /* This file checks the store's invariants for tests: everything, from the front to the back. */
-#include "src/base/assert.h"
+#include "src/base/mem.h"
 #include "src/store/store_internal.h"
 
 struct check {
@@ -7,6 +7,7 @@ struct check {
     const struct nadb_space *space;
     uint64_t expires, expires_sum_s, dirty;
     uint64_t tagged, dying;
+    uint64_t *live; /* by segment */
     const char *reason;
 };
 
@@ -58,6 +59,14 @@ static void check_rec(void *ctx, struct nadb_rec *rec)
         }
     }
     check->dying += nadb_space__is_dying(check->space, rec) ? 1 : 0;
+    if (nadb_store__is_placed(rec)) {
+        uint32_t number = nadb_loc_segment(nadb_rec_place(rec));
+        if (number >= check->store->use_cap) {
+            reason = "place in an unknown segment";
+        } else {
+            check->live[number] += nadb_wbuf__cost(rec);
+        }
+    }
     if (check->reason == NULL) {
         check->reason = reason;
     }
@@ -77,34 +86,62 @@ static const char *check_tags(const struct check *check)
                                    : NULL;
 }
 
-bool nadb_store__check(struct nadb_store *store, const char **ret_reason)
+/* Records that wait to be freed, or that the undo log has, are counted until they are gone. */
+static const char *check_usage(const struct check *check)
 {
-    struct check check = {.store = store};
+    const struct nadb_store *store = check->store;
+    if (store->garbage != NULL || store->undo.count > 0 ||
+        store->flight.state != NADB_FLIGHT_IDLE) {
+        return NULL;
+    }
+    for (size_t i = 0; i < store->use_cap; i++) {
+        if (store->use[i].live != check->live[i]) {
+            return "bytes of a segment that are needed";
+        }
+    }
+    return NULL;
+}
+
+static void check_all(struct check *check, const char **ret_reason)
+{
+    const struct nadb_store *store = check->store;
     for (size_t i = 0; i < store->keyspace_count; i++) {
         const struct nadb_keyspace *keyspace = store->keyspaces[i];
         const struct nadb_space *space = keyspace->space;
-        check.space = space;
-        check.expires = check.expires_sum_s = check.tagged = check.dying = 0;
+        check->space = space;
+        check->expires = check->expires_sum_s = check->tagged = check->dying = 0;
         if (!nadb_index__check(&space->index, ret_reason)) {
-            return false;
+            return;
         }
-        for (uint64_t at = nadb_index_visit(&space->index, 0, SIZE_MAX, check_rec, &check);
+        for (uint64_t at = nadb_index_visit(&space->index, 0, SIZE_MAX, check_rec, check);
              at != 0;) {
-            at = nadb_index_visit(&space->index, at, SIZE_MAX, check_rec, &check);
+            at = nadb_index_visit(&space->index, at, SIZE_MAX, check_rec, check);
         }
-        if (check.reason == NULL) {
-            check.reason = check_tags(&check);
+        if (check->reason == NULL) {
+            check->reason = check_tags(check);
         }
-        if (check.reason == NULL &&
-            (check.expires != space->expires || check.expires_sum_s != space->expires_sum_s)) {
-            check.reason = "counters of deadlines";
+        if (check->reason == NULL &&
+            (check->expires != space->expires || check->expires_sum_s != space->expires_sum_s)) {
+            check->reason = "counters of deadlines";
         }
-        if (check.reason == NULL &&
+        if (check->reason == NULL &&
             (space->owner != keyspace || (space->index.count > 0 && !space->has_id) ||
                 (space->has_id && store->spaces[space->id] != space))) {
-            check.reason = "space and keyspace do not know each other";
+            check->reason = "space and keyspace do not know each other";
         }
     }
-    *ret_reason = check.reason;
-    return check.reason == NULL;
+    *ret_reason = check->reason;
+}
+
+bool nadb_store__check(struct nadb_store *store, const char **ret_reason)
+{
+    struct check check = {.store = store};
+    check.live = nadb_mem_zalloc((store->use_cap + 1) * sizeof(*check.live));
+    *ret_reason = NULL;
+    check_all(&check, ret_reason);
+    if (*ret_reason == NULL) {
+        *ret_reason = check_usage(&check);
+    }
+    nadb_mem_free(check.live);
+    return *ret_reason == NULL;
 }

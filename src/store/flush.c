@@ -196,6 +196,9 @@ static const struct nadb_job_ops close_ops = {
 
 static void start_close(struct nadb_store *store)
 {
+    if (!nadb_compact__may_close(store)) {
+        return; /* it comes back */
+    }
     NADB_ASSERT(store->flight.state == NADB_FLIGHT_IDLE || store->is_discarding);
     store->phase = NADB_STORE_CLOSED;
     nadb_job_init(&store->close_job, &close_ops, NADB_JOB_FAST);
@@ -278,7 +281,11 @@ static void end_flight(struct nadb_store *store)
 {
     struct nadb_flight *flight = &store->flight;
     for (size_t i = 0; i < flight->stale_count; i++) {
-        nadb_rec_free(flight->stale[i]);
+        struct nadb_rec *rec = flight->stale[i];
+        if (nadb_store__is_placed(rec)) {
+            nadb_usage__drop(store, nadb_rec_place(rec), nadb_wbuf__cost(rec));
+        }
+        nadb_rec_free(rec);
     }
     flight->stale_count = 0;
     if (flight->stale_cap > LAND_CHUNK) {
@@ -307,13 +314,15 @@ static void admit_waiters(struct nadb_store *store)
     }
 }
 
-static void land_entry(uint64_t entry, uint64_t loc)
+static void land_entry(struct nadb_store *store, uint64_t entry, uint64_t loc)
 {
     if ((entry & 7) == NADB_WBUF_PUT) {
         struct nadb_rec *rec = (struct nadb_rec *)(uintptr_t)(entry & NADB_WBUF_ADDRESS_MASK);
         rec->flags = (rec->flags & (0xffu & ~(unsigned)NADB_REC_IS_DIRTY)) | NADB_REC_HAS_DISK;
         nadb_rec_set_place(rec, loc);
+        nadb_usage__wrote(store, loc, nadb_wbuf__cost(rec), true);
     } else {
+        nadb_usage__wrote(store, loc, NADB_WBUF_ENTRY_COST, false);
         nadb_wbuf__drop_entry(entry);
     }
 }
@@ -336,7 +345,7 @@ bool nadb_flight__land(struct nadb_store *store, uint64_t budget_us)
                     (const void *)(uintptr_t)(entries[at + LAND_PREFETCH] & NADB_WBUF_ADDRESS_MASK),
                     1);
             }
-            land_entry(entries[at], flight->batch.locs[at]);
+            land_entry(store, entries[at], flight->batch.locs[at]);
         }
         if (flight->landed < flight->buf.count &&
             nadb_store__elapsed_us(store, begin_us) >= budget_us) {
@@ -344,8 +353,12 @@ bool nadb_flight__land(struct nadb_store *store, uint64_t budget_us)
         }
     }
     uint64_t version = flight->batch.last_version;
+    if (flight->buf.count > 0) {
+        store->use_active = nadb_loc_segment(flight->batch.locs[flight->buf.count - 1]);
+    }
     end_flight(store);
     nadb_undo__forget(store, version);
+    nadb_compact__flight_ended(store);
     admit_waiters(store);
     nadb_flight__start_if_due(store);
     return false;

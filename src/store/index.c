@@ -295,6 +295,23 @@ nadb_index_slot nadb_index_find(
     return NULL;
 }
 
+struct nadb_rec *nadb_index_find_version(
+    const struct nadb_index *index, uint64_t hash, uint64_t version)
+{
+    if (index->dir == NULL) {
+        return NULL;
+    }
+    uint64_t entry = index->dir[dir_position(index, hash)];
+    uint64_t tag = tag_of(hash, entry_depth(entry));
+    uint64_t *slot = entry_segment(entry)->slots + home_of(tag, (unsigned)(entry >> CLASS_SHIFT));
+    for (; *slot != 0 && *slot >> ADDRESS_BITS <= tag; slot++) {
+        if (*slot >> ADDRESS_BITS == tag && slot_rec(*slot)->version == version) {
+            return slot_rec(*slot);
+        }
+    }
+    return NULL;
+}
+
 void nadb_index_insert(struct nadb_index *index, struct nadb_rec *rec, uint64_t hash)
 {
     NADB_ASSERT(((uintptr_t)rec & ~(uintptr_t)ADDRESS_MASK) == 0);

@@ -54,6 +54,10 @@ void nadb_index_reserve(struct nadb_index *index, uint64_t count);
 nadb_index_slot nadb_index_find(
     const struct nadb_index *index, struct nadb_slice key, uint64_t hash);
 
+/* The record with this version among those whose keys have this hash, NULL when there is none. */
+struct nadb_rec *nadb_index_find_version(
+    const struct nadb_index *index, uint64_t hash, uint64_t version);
+
 /* `rec`'s key must not be in the map. */
 void nadb_index_insert(struct nadb_index *index, struct nadb_rec *rec, uint64_t hash);
 void nadb_index_remove(struct nadb_index *index, nadb_index_slot slot, uint64_t hash);

@@ -136,6 +136,9 @@ static void free_discarded(void *ctx, struct nadb_rec *rec)
     if (is_dirty && !nadb_store__is_frozen(store, rec)) {
         nadb_wbuf__replace(store, rec, NULL, NADB_WBUF_PUT);
     }
+    if (nadb_store__is_placed(rec)) {
+        nadb_usage__drop(store, nadb_rec_place(rec), nadb_wbuf__cost(rec));
+    }
     nadb_flight__dispose(store, rec);
 }
 

@@ -451,6 +451,12 @@ static void apply(struct nadb_store *store, struct part *part, size_t at)
     if (entry->version > store->replay->version_max) {
         store->replay->version_max = entry->version;
     }
+    if (entry->kind == NADB_ENTRY_PUT) {
+        nadb_usage__of(store, nadb_loc_segment(part->chunk.locs[at]))->total +=
+            entry->key.len + entry->value.len + entry->tags.len + NADB_WBUF_ENTRY_COST;
+    } else {
+        nadb_usage__wrote(store, part->chunk.locs[at], NADB_WBUF_ENTRY_COST, false);
+    }
     if (part->chunk.dead_ms[at] > store->replay->wall_ms) {
         store->replay->wall_ms = part->chunk.dead_ms[at];
     }

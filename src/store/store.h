@@ -280,6 +280,32 @@ void nadb_store_set_durability(struct nadb_store *store, enum nadb_durability du
 void nadb_store_set_buffer(struct nadb_store *store, uint64_t size_bytes, uint64_t interval_ms);
 void nadb_store_set_maxmemory(struct nadb_store *store, uint64_t bytes); /* 0: no limit */
 
+/* What a pass of compaction found and did. */
+struct nadb_compact_report {
+    uint64_t pass;
+    bool is_failed;
+    struct nadb_error error; /* when it failed */
+    uint64_t segments_before, segments_after;
+    uint64_t records_before, records_after;
+    uint64_t bytes_before, bytes_after;
+    uint64_t dropped_deleted, dropped_expired, dropped_overwritten; /* PUTs */
+    uint64_t compressed_values;
+    uint64_t duration_us;
+};
+
+/* Asks for a pass over everything that has been written, or over what belongs to one keyspace.
+ * Returns its number; when it has ended the `admit` event comes, and then the report is there:
+ * that of this pass, or of a later one. */
+uint64_t nadb_store_compact(struct nadb_store *store, const struct nadb_keyspace *only);
+bool nadb_store_compact_report(
+    const struct nadb_store *store, uint64_t pass, struct nadb_compact_report *ret);
+bool nadb_store_is_compacting(const struct nadb_store *store);
+
+/* Segments of which this much is dead are compacted by themselves (0: none are), reading at most
+ * `rate_bytes` a second (0: no limit). `segment_bytes` is the size of a full one. */
+void nadb_store_set_compaction(
+    struct nadb_store *store, unsigned dead_percent, uint64_t rate_bytes, uint64_t segment_bytes);
+
 /* Values that are written from now on. */
 void nadb_store_set_compression(
     struct nadb_store *store, const struct nadb_compression *compression);
@@ -316,6 +342,7 @@ struct nadb_store_stats {
     uint64_t index_bytes;
     uint64_t replayed_entries, replay_duration_us;
     struct nadb_backend_stats backend;
+    uint64_t compactions, compaction_failures; /* runs of segments */
 };
 
 void nadb_store_stats(const struct nadb_store *store, struct nadb_store_stats *ret);

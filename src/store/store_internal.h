@@ -119,10 +119,12 @@ void nadb_wbuf__invalidate(
 void nadb_wbuf__replace(
     struct nadb_store *store, struct nadb_rec *old, struct nadb_rec *rec, enum nadb_wbuf_kind kind);
 
+#define NADB_WBUF_ENTRY_COST 32u /* of an entry, its parts not counted */
+
 /* Roughly what a record needs on disk. */
 static inline uint64_t nadb_wbuf__cost(const struct nadb_rec *rec)
 {
-    uint64_t cost = nadb_rec_key_len(rec) + (uint64_t)rec->value_len + 32;
+    uint64_t cost = nadb_rec_key_len(rec) + (uint64_t)rec->value_len + NADB_WBUF_ENTRY_COST;
     if (NADB_UNLIKELY(rec->flags & NADB_REC_HAS_TAGS)) {
         cost += nadb_rec_tags(rec).len;
     }
@@ -143,6 +145,7 @@ enum nadb_undo_kind {
 struct nadb_undo {
     enum nadb_undo_kind kind;
     bool is_expiry;   /* RECORD: nobody's wish */
+    bool left_dirty;  /* RECORD: `old` was dirty when it left the index */
     uint64_t dead_by; /* RECORD: the version of the invalidation that `old` was gone by, or 0 */
     uint16_t id;
     uint64_t version;
@@ -346,6 +349,62 @@ NADB_MUST_CHECK enum nadb_err nadb_space__check_cost(const struct nadb_space *sp
 void nadb_space__note_epoch(
     struct nadb_store *store, struct nadb_space *space, const struct nadb_selector *selector);
 
+/* ---- usage.c ---- */
+
+struct nadb_segment_use {
+    uint64_t total;   /* all that was written to it */
+    uint64_t live;    /* of the records in the index that are in it */
+    uint64_t kept;    /* not records, and needed as compaction saw it */
+    uint64_t cleaned; /* the version when it was compacted; 0: it was not */
+};
+
+struct nadb_segment_use *nadb_usage__of(struct nadb_store *store, uint32_t number);
+
+/* An entry has been written; a put's record is in the index. */
+void nadb_usage__wrote(struct nadb_store *store, uint64_t loc, uint64_t cost, bool is_put);
+
+/* A record that is kept there comes into the index, or goes. */
+void nadb_usage__take(struct nadb_store *store, uint64_t loc, uint64_t cost);
+void nadb_usage__drop(struct nadb_store *store, uint64_t loc, uint64_t cost);
+
+void nadb_usage__forget(struct nadb_store *store, uint32_t number); /* the segment is gone */
+void nadb_usage__fini(struct nadb_store *store);
+
+/* Is the record's place a location of the backend? */
+static inline bool nadb_store__is_placed(const struct nadb_rec *rec)
+{
+    return (rec->flags & (NADB_REC_HAS_DISK | NADB_REC_IS_DIRTY)) == NADB_REC_HAS_DISK;
+}
+
+/* ---- compact.c ---- */
+
+enum nadb_compact_state {
+    NADB_COMPACT_IDLE,
+    NADB_COMPACT_LIST,
+    NADB_COMPACT_HOLD, /* the list is here, the flight is not over */
+    NADB_COMPACT_COPY,
+    NADB_COMPACT_JUDGE,
+    NADB_COMPACT_FINISH,
+    NADB_COMPACT_SETTLE,
+    NADB_COMPACT_PUBLISH,
+    NADB_COMPACT_MOVE,
+    NADB_COMPACT_REST,
+    NADB_COMPACT_END,
+    NADB_COMPACT_ABORT,
+};
+
+void nadb_compact__init(struct nadb_store *store);
+void nadb_compact__fini(struct nadb_store *store);
+
+/* Goes on, for about `budget_us`; true when there is more to do at once. */
+bool nadb_compact__step(struct nadb_store *store, uint64_t budget_us);
+
+void nadb_compact__flight_ended(struct nadb_store *store);
+void nadb_compact__rolled_back(struct nadb_store *store);
+
+/* May the backend be closed? If not, what is under way is brought to its end first. */
+bool nadb_compact__may_close(struct nadb_store *store);
+
 /* ---- evict.c ---- */
 
 struct nadb_evict {
@@ -437,6 +496,7 @@ struct nadb_store {
     enum nadb_durability durability_next; /* from the next cut on */
     uint64_t buffer_size_bytes, flush_interval_us;
     struct nadb_compression compression;
+    uint64_t compact_dead_percent, compact_rate_bytes, segment_bytes;
     uint64_t maxmemory_bytes;
     struct nadb_evict evict;
 
@@ -469,6 +529,12 @@ struct nadb_store {
     struct nadb_replay *replay;
     size_t dying_count;      /* spaces with dying records */
     uint64_t invalidate_few; /* so many candidates are looked at and deleted in one go */
+
+    /* the backend's segments, by number */
+    struct nadb_segment_use *use;
+    size_t use_cap;
+    uint32_t use_active; /* that was written to last */
+    struct nadb_compact *compact;
 
     /* epochs */
     uint64_t epoch;                   /* the newest */

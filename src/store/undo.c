@@ -35,12 +35,21 @@ void nadb_undo__push(struct nadb_store *store, const struct nadb_undo *undo)
     *item_at(log, log->count - 1) = *undo;
 }
 
+/* The flush that the record was in when it left the index has counted it. */
+static void forget_place(struct nadb_store *store, const struct nadb_undo *undo)
+{
+    if (undo->left_dirty && nadb_store__is_placed(undo->old)) {
+        nadb_usage__drop(store, nadb_rec_place(undo->old), nadb_wbuf__cost(undo->old));
+    }
+}
+
 void nadb_undo__forget(struct nadb_store *store, uint64_t version)
 {
     struct nadb_undo_log *log = &store->undo;
     while (log->count > 0 && item_at(log, 0)->version <= version) {
         struct nadb_undo *undo = item_at(log, 0);
         if (undo->old != NULL) {
+            forget_place(store, undo);
             nadb_rec_free(undo->old);
         }
         if (undo->saved != NULL) {
@@ -65,6 +74,9 @@ static void undo_record(struct nadb_store *store, const struct nadb_undo *undo)
     struct nadb_index *index = &undo->space->index;
     const struct nadb_rec *any = undo->rec != NULL ? undo->rec : undo->old;
     uint64_t hash = nadb_hash(store->hash_key, nadb_rec_key(any));
+    if (undo->old != NULL) {
+        forget_place(store, undo);
+    }
     bool is_dead = undo->dead_by != 0 && undo->dead_by <= store->durable;
     if (is_dead || (undo->is_expiry && is_backends(store, undo->old))) {
         nadb_flight__dispose(store, undo->old);
@@ -161,6 +173,7 @@ void nadb_undo__roll_back(struct nadb_store *store)
     store->buf.bytes = 0;
     memset(store->touched, 0, sizeof(store->touched));
     store->unsure = store->unsure_all = 0;
+    nadb_compact__rolled_back(store);
 }
 
 void nadb_undo__fini(struct nadb_store *store)

@@ -42,6 +42,7 @@ struct sim_counts {
     uint64_t failed_opens;
     uint64_t failed_flushes, unknown;
     uint64_t refusals;
+    uint64_t compactions;
 };
 
 struct sim {

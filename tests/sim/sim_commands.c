@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "src/base/glob.h"
+#include "src/base/mem.h"
 #include "tests/sim/sim.h"
 
 #define COMMANDS_EACH_TURN 4u
@@ -570,6 +571,40 @@ static void do_scan(struct sim *sim, unsigned keyspace)
     }
 }
 
+/* What a record's place says is read back. */
+static void check_place(void *ctx, struct nadb_rec *rec)
+{
+    struct sim *sim = ctx;
+    if (!nadb_store__is_placed(rec)) {
+        return;
+    }
+    char *value = nadb_mem_alloc(rec->value_len + 1);
+    struct nadb_read read = {
+        .loc = nadb_rec_place(rec),
+        .version = rec->version,
+        .key = nadb_rec_key(rec),
+        .value_len = rec->value_len,
+        .value = value,
+    };
+    sim->store->backend_ops->read(sim->store->backend, &read, 1);
+    SIM_CHECK(sim, read.err == NADB_OK, "'%.*s' cannot be read back: %s", (int)read.key.len,
+        read.key.data, read.error.text);
+    SIM_CHECK(sim, nadb_slice_eq(nadb_slice_of(value, rec->value_len), nadb_rec_value(rec)),
+        "'%.*s' is another value on disk", (int)read.key.len, read.key.data);
+    nadb_mem_free(value);
+}
+
+static void check_places(struct sim *sim)
+{
+    for (size_t i = 0; i < sim->store->keyspace_count; i++) {
+        const struct nadb_index *index = &sim->store->keyspaces[i]->space->index;
+        uint64_t at = 0;
+        do {
+            at = nadb_index_visit(index, at, SIZE_MAX, check_place, sim);
+        } while (at != 0);
+    }
+}
+
 void sim_compare(struct sim *sim)
 {
     nadb_store_turn_begin(sim->store);
@@ -583,6 +618,10 @@ void sim_compare(struct sim *sim)
     (void)nadb_store_command_end(sim->store);
     const char *reason = NULL;
     SIM_CHECK(sim, nadb_store__check(sim->store, &reason), "%s", reason);
+    if (!sim->has_faults && !nadb_faulty_is_crashed(sim->faulty) &&
+        !nadb_faulty_will_crash(sim->faulty)) {
+        check_places(sim);
+    }
     sim_model_push(&sim->model, sim->store->version);
 }
 

@@ -70,15 +70,17 @@ static void add_counts(struct sim_counts *total, const struct sim_counts *counts
     total->failed_flushes += counts->failed_flushes;
     total->unknown += counts->unknown;
     total->refusals += counts->refusals;
+    total->compactions += counts->compactions;
 }
 
 static void print_counts(const struct sim_counts *counts)
 {
     (void)printf("%llu changes, %llu crashes, %llu failed openings, %llu failed flushes (%llu of "
-                 "unknown outcome), %llu refused writes\n",
+                 "unknown outcome), %llu refused writes, %llu compactions\n",
         (unsigned long long)counts->changes, (unsigned long long)counts->crashes,
         (unsigned long long)counts->failed_opens, (unsigned long long)counts->failed_flushes,
-        (unsigned long long)counts->unknown, (unsigned long long)counts->refusals);
+        (unsigned long long)counts->unknown, (unsigned long long)counts->refusals,
+        (unsigned long long)counts->compactions);
     (void)fflush(stdout);
 }
 

@@ -216,12 +216,15 @@ static void make_store(struct sim *sim)
     });
     sim->store->invalidate_few = sim_below(sim, 4);
     set_compression(sim);
+    nadb_store_set_compaction(sim->store, (unsigned)sim_below(sim, 60), sim_below(sim, 2) * 100000,
+        opts.segment_size_bytes);
 }
 
 /* Whatever was under way never ends; the store is freed without close. */
 static void die(struct sim *sim)
 {
     sim->is_dead = sim->may_tell = true;
+    sim->counts.compactions += sim->store->stats.compactions;
     nadb_inline_executor_discard_all(&sim->exec);
     sim_unwatch_all(sim);
     nadb_store_free(sim->store);
@@ -528,8 +531,11 @@ static void change_settings(struct sim *sim)
         enum nadb_durability durability = (enum nadb_durability)sim_below(sim, 3);
         sim_trace(sim, "durability %d", (int)durability);
         nadb_store_set_durability(sim->store, durability);
-    } else if (sim_chance(sim, 50)) {
+    } else if (sim_chance(sim, 30)) {
         set_compression(sim);
+    } else if (sim_chance(sim, 50)) {
+        sim_trace(sim, "compact");
+        (void)nadb_store_compact(sim->store, NULL);
     } else {
         nadb_store_set_buffer(sim->store, 200u << sim_below(sim, 8), 1 + sim_below(sim, 2000));
     }

@@ -659,6 +659,11 @@ bool nadb_faulty_is_crashed(const struct nadb_faulty *faulty)
     return faulty->is_crashed;
 }
 
+bool nadb_faulty_will_crash(const struct nadb_faulty *faulty)
+{
+    return faulty->crash_nth > 0;
+}
+
 void nadb_faulty_set_space(struct nadb_faulty *faulty, uint64_t bytes)
 {
     faulty->space = bytes;

@@ -72,6 +72,7 @@ void nadb_faulty_garble(struct nadb_faulty *faulty, uint64_t times);
  * or whole, and it and all later ones fail with EIO. 0: never. */
 void nadb_faulty_crash_at(struct nadb_faulty *faulty, uint64_t nth);
 bool nadb_faulty_is_crashed(const struct nadb_faulty *faulty);
+bool nadb_faulty_will_crash(const struct nadb_faulty *faulty); /* at one of the next calls */
 
 /* All files together may hold this much; beyond, -ENOSPC after the part that fits.
  * UINT64_MAX (the default): no limit. */

@@ -433,6 +433,10 @@ static const struct command_case server_cases[] = {
         "failed_calls=0//"},
     {"INCRBY a x", "INFO commandstats", "~*cmdstat_incrby:calls=1,*,failed_calls=1//"},
     {"PING", "INFO latencystats", "~*latency_percentiles_usec_ping:p50=0.*,p99=0.*,p99.9=0.*"},
+    {"", "COMPACT", "~[*]22/$15/segments_before/:0/*"},
+    {"", "COMPACT FOO", SYNTAX},
+    {"", "COMPACT NAMESPACE nosuch", "-ERR no such namespace/"},
+    {"MULTI", "COMPACT", "-ERR Command not allowed inside a transaction/"},
     {"", "STATS", "~[*]40/$8/uptime_s/:0/*/$10/operations/[*]0/"},
     {"GET a", "STATS",
         "~[*]40/*/$6/misses/:1/*/$10/operations/[*]2/$3/get/[*]12/$5/count/:1/$6/avg_ms/$6/0.0000/"
