@@ -423,8 +423,9 @@ static void choose(struct nadb_compact *c)
 
 /* ---- judging ---- */
 
-/* The key's record. One that was invalidated is gone, although it has not been swept yet: the
- * INVALIDATE that it is gone by may be dropped next. */
+/* The key's record, if the log has something of it, or will have whatever becomes of it. One that
+ * was never written may go without a trace. One that was invalidated is gone, although it has not
+ * been swept yet: the INVALIDATE that it is gone by may be dropped next. */
 static const struct nadb_rec *find_rec(
     const struct nadb_store *store, const struct nadb_entry *entry, uint64_t hash)
 {
@@ -432,7 +433,9 @@ static const struct nadb_rec *find_rec(
         entry->keyspace < store->spaces_cap ? store->spaces[entry->keyspace] : NULL;
     nadb_index_slot slot = space == NULL ? NULL : nadb_index_find(&space->index, entry->key, hash);
     const struct nadb_rec *rec = slot == NULL ? NULL : nadb_index_rec(slot);
-    return rec == NULL || nadb_space__is_dying(space, rec) ? NULL : rec;
+    bool is_there =
+        rec != NULL && (rec->flags & NADB_REC_HAS_DISK) && !nadb_space__is_dying(space, rec);
+    return is_there ? rec : NULL;
 }
 
 static enum nadb_verdict judge_put(
