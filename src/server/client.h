@@ -87,6 +87,7 @@ struct nadb_client {
     uint64_t progress_us;                  /* time its slices took so far */
     uint64_t progress_version;             /* the store must be durable up to here to answer it */
     uint64_t progress_failures;            /* failed flushes when it began */
+    size_t values_ready; /* the keys of the next command before this one are in memory */
 
     /* output */
     struct nadb_resp_writer out;

@@ -427,6 +427,10 @@ static void add_nadb(struct info *info)
     add_u64(info, "nadb_compressed_values", store->backend.packed_values);
     add_u64(info, "nadb_compressed_from_bytes", store->backend.packed_from);
     add_u64(info, "nadb_compressed_to_bytes", store->backend.packed_to);
+    add_u64(info, "nadb_cold_keys", store->cold_keys);
+    add_u64(info, "nadb_dropped_values", store->dropped_values);
+    add_u64(info, "nadb_fetched_values", store->fetched_values);
+    add_u64(info, "nadb_fetch_failures", store->fetch_failures);
     add_u64(info, "nadb_compacting", nadb_store_is_compacting(info->call->store));
     add_u64(info, "nadb_compactions", store->compactions);
     add_u64(info, "nadb_compaction_failures", store->compaction_failures);

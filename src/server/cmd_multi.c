@@ -2,6 +2,7 @@
 #include "src/server/cmd_table.h"
 #include "src/server/cmd_util.h"
 #include "src/server/dispatch.h"
+#include "src/server/values.h"
 
 enum nadb_cmd_status nadb_cmd_multi(struct nadb_call *call)
 {
@@ -56,6 +57,12 @@ static void run_queue(struct nadb_call *call)
         }
         if (is_too_much(&step)) {
             (void)nadb_reply_error(&step, "OOM the transaction changes too much data");
+            continue;
+        }
+        struct nadb_error error;
+        if (NADB_UNLIKELY(nadb_store_has_cold(call->store)) &&
+            nadb_values_load(&step, &error) != NADB_OK) {
+            (void)nadb_reply_err(&step, &error);
             continue;
         }
         (void)nadb_dispatch_call(&step); /* DONE: it may not yield */

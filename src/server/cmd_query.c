@@ -1,6 +1,8 @@
 /* This file holds QUERY and QUERYTAGS.
  *
  *     plain, LIMIT, CURSOR   what passes the filters is written to the reply as it is visited
+ *     WITHVALUES             the keys are gathered; then values that are not in memory are fetched,
+ *                            some ahead of the one that is written
  *     SORTBY                 it is gathered, at most as much as the answer may need: a heap whose
  *                            top is the worst so far; then sorted and written
  *     COUNTONLY              it is counted; without filters nothing is visited
@@ -18,6 +20,7 @@
 #define QUERY_MAGIC    0x51525259u
 #define VISIT_MAX      64u
 #define ITEMS_FIRST    64u
+#define FETCH_AHEAD    64u
 #define SORT_ITEMS_MAX 1000000u /* what LIMIT with SORTBY may ask for: offset and count together */
 
 /* A candidate of a sorted answer. */
@@ -35,8 +38,10 @@ struct work {
     uint64_t matched; /* passed the filters */
     uint64_t written;
     struct nadb_resp_writer reply;
-    struct item *items; /* heap */
+    struct item *items; /* heap, then sorted; without SORTBY as they were visited */
     size_t item_count, item_cap, bytes;
+    bool is_visited; /* all is gathered */
+    size_t item_at;  /* to be written next */
 };
 
 struct visit {
@@ -129,6 +134,19 @@ static void sift_up(const struct nadb_query_args *args, struct item *items, size
     }
 }
 
+static void add_item(struct work *work, struct item item)
+{
+    char *key = nadb_mem_alloc(item.key_len + 1);
+    memcpy(key, item.key, item.key_len);
+    item.key = key;
+    work->bytes += item.key_len;
+    if (work->item_count == work->item_cap) {
+        work->item_cap = work->item_cap == 0 ? ITEMS_FIRST : work->item_cap * 2;
+        work->items = nadb_mem_realloc(work->items, work->item_cap * sizeof(*work->items));
+    }
+    work->items[work->item_count++] = item;
+}
+
 static void gather(const struct visit *visit, const struct nadb_rec *rec)
 {
     struct work *work = visit->work;
@@ -143,22 +161,19 @@ static void gather(const struct visit *visit, const struct nadb_rec *rec)
         (is_full && compare_items(visit->args, &item, &work->items[0]) >= 0)) {
         return;
     }
-    item.key = nadb_mem_alloc(key.len + 1);
-    memcpy(item.key, key.data, key.len);
-    work->bytes += key.len;
-    if (is_full) {
-        work->bytes -= work->items[0].key_len;
-        nadb_mem_free(work->items[0].key);
-        work->items[0] = item;
-        sift_down(visit->args, work->items, work->item_count, 0);
+    add_item(work, item);
+    if (visit->args->order == NADB_QUERY_NONE) {
         return;
     }
-    if (work->item_count == work->item_cap) {
-        work->item_cap = work->item_cap == 0 ? ITEMS_FIRST : work->item_cap * 2;
-        work->items = nadb_mem_realloc(work->items, work->item_cap * sizeof(*work->items));
+    if (is_full) {
+        struct item worst = work->items[0];
+        work->items[0] = work->items[--work->item_count];
+        work->bytes -= worst.key_len;
+        nadb_mem_free(worst.key);
+        sift_down(visit->args, work->items, work->item_count, 0);
+    } else {
+        sift_up(visit->args, work->items, work->item_count - 1);
     }
-    work->items[work->item_count++] = item;
-    sift_up(visit->args, work->items, work->item_count - 1);
 }
 
 /* Turns the heap into a sorted array: the worst goes to the end, again and again. */
@@ -172,12 +187,50 @@ static void sort_items(const struct nadb_query_args *args, struct work *work)
     }
 }
 
-static void write_sorted(
+/* Sees to it that the value of the item that is written next is in memory, and asks for some more.
+ * FAILED: the error is in *reterr. */
+static enum nadb_fetch fetch_ahead(
+    struct nadb_call *call, const struct work *work, struct nadb_error *reterr)
+{
+    size_t left = work->item_count - work->item_at;
+    size_t count = call->may_yield ? (left < FETCH_AHEAD ? left : FETCH_AHEAD) : 1;
+    enum nadb_fetch first = NADB_FETCH_READY;
+    for (size_t i = 0; i < count; i++) {
+        const struct item *item = &work->items[work->item_at + i];
+        struct nadb_key key = nadb_store_key(call->store, nadb_slice_of(item->key, item->key_len));
+        struct nadb_error error;
+        enum nadb_fetch state;
+        if (call->may_yield) {
+            state = nadb_store_fetch(call->store, call->keyspace, &key, &error);
+        } else {
+            bool is_good =
+                nadb_store_fetch_now(call->store, call->keyspace, &key, &error) == NADB_OK;
+            state = is_good ? NADB_FETCH_READY : NADB_FETCH_FAILED;
+        }
+        if (i == 0) {
+            first = state;
+            *reterr = state == NADB_FETCH_FAILED ? error : *reterr;
+        }
+    }
+    return first;
+}
+
+/* Writes what was gathered, until a value has to be waited for. FAILED: the error is replied. */
+static enum nadb_fetch write_items(
     struct nadb_call *call, const struct nadb_query_args *args, struct work *work)
 {
-    sort_items(args, work);
-    for (size_t i = (size_t)args->offset; i < work->item_count; i++) {
-        const struct item *item = &work->items[i];
+    for (; work->item_at < work->item_count; work->item_at++) {
+        const struct item *item = &work->items[work->item_at];
+        struct nadb_error error = {0};
+        enum nadb_fetch state = args->has_values && nadb_store_has_cold(call->store)
+                                    ? fetch_ahead(call, work, &error)
+                                    : NADB_FETCH_READY;
+        if (state == NADB_FETCH_FAILED) {
+            (void)nadb_reply_err(call, &error);
+        }
+        if (state != NADB_FETCH_READY) {
+            return state;
+        }
         struct nadb_key key = nadb_store_key(call->store, nadb_slice_of(item->key, item->key_len));
         /* Gone since it was gathered, in an earlier slice. */
         const struct nadb_rec *rec = nadb_store_peek(call->store, call->keyspace, &key);
@@ -186,6 +239,7 @@ static void write_sorted(
             work->written++;
         }
     }
+    return NADB_FETCH_READY;
 }
 
 /* ---- visiting ---- */
@@ -205,7 +259,12 @@ static void visit_record(void *ctx, const struct nadb_rec *rec)
     }
     if (args->order != NADB_QUERY_NONE) {
         gather(visit, rec);
-    } else if (work->matched > args->offset && work->written < visit->keep_max) {
+    } else if (work->matched <= args->offset ||
+               work->written + work->item_count >= visit->keep_max) {
+        return;
+    } else if (args->has_values) {
+        gather(visit, rec);
+    } else {
         write_record(visit->call, args, &work->reply, rec);
         work->written++;
     }
@@ -221,7 +280,8 @@ static bool is_enough(const struct visit *visit)
     if (args->has_cursor) {
         return work->visited >= args->count;
     }
-    return args->has_limit && args->order == NADB_QUERY_NONE && work->written >= args->limit;
+    return args->has_limit && args->order == NADB_QUERY_NONE &&
+           work->written + work->item_count >= args->limit;
 }
 
 /* Goes on for a slice, or to the end when the call may not yield. True: done. */
@@ -252,19 +312,21 @@ static enum nadb_cmd_status reply_too_many(struct nadb_call *call, uint64_t coun
         call, "TOOMANY %llu keys match; use LIMIT, CURSOR or COUNTONLY", (unsigned long long)count);
 }
 
-static void reply(struct nadb_call *call, const struct nadb_query_args *args, struct work *work)
+/* False: a value has to be waited for. */
+static bool reply(struct nadb_call *call, const struct nadb_query_args *args, struct work *work)
 {
     uint64_t max = (uint64_t)call->server->config->query_max_keys;
     if (args->is_count_only) {
         nadb_resp_integer(call->out, (int64_t)work->matched);
-        return;
+        return true;
     }
     if (!args->has_limit && !args->has_cursor && work->matched > max) {
         (void)reply_too_many(call, work->matched);
-        return;
+        return true;
     }
-    if (args->order != NADB_QUERY_NONE) {
-        write_sorted(call, args, work);
+    enum nadb_fetch state = write_items(call, args, work);
+    if (state != NADB_FETCH_READY) {
+        return state == NADB_FETCH_FAILED;
     }
     bool is_set =
         args->order == NADB_QUERY_NONE && !args->has_cursor && !args->has_values && !args->has_meta;
@@ -278,6 +340,7 @@ static void reply(struct nadb_call *call, const struct nadb_query_args *args, st
         nadb_resp_deferred_array(&work->reply, 0, work->written);
     }
     nadb_reply_splice(call, &work->reply);
+    return true;
 }
 
 /* NULL: the error is written. */
@@ -327,6 +390,11 @@ static uint64_t keep_max_of(const struct nadb_call *call, const struct nadb_quer
     return args->has_cursor ? UINT64_MAX : (uint64_t)call->server->config->query_max_keys;
 }
 
+static size_t bytes_of(const struct work *work)
+{
+    return work->reply.buf.cap + work->item_cap * sizeof(*work->items) + work->bytes;
+}
+
 static enum nadb_cmd_status run_query(struct nadb_call *call, const struct nadb_query_args *args,
     const struct nadb_selector *selector)
 {
@@ -343,11 +411,21 @@ static enum nadb_cmd_status run_query(struct nadb_call *call, const struct nadb_
     }
     const struct visit visit = {
         .call = call, .args = args, .work = work, .keep_max = keep_max_of(call, args)};
-    if (!run_slice(&visit, selector)) {
-        return nadb_progress_leave(call, work, work_free,
-            work->reply.buf.cap + work->item_cap * sizeof(*work->items) + work->bytes);
+    if (!work->is_visited && !run_slice(&visit, selector)) {
+        return nadb_progress_leave(call, work, work_free, bytes_of(work));
     }
-    reply(call, args, work);
+    if (!work->is_visited) {
+        work->is_visited = true;
+        if (args->order != NADB_QUERY_NONE) {
+            sort_items(args, work);
+            work->item_at =
+                args->offset < work->item_count ? (size_t)args->offset : work->item_count;
+        }
+    }
+    if (!reply(call, args, work)) {
+        (void)nadb_progress_leave(call, work, work_free, bytes_of(work));
+        return NADB_CMD_WAIT;
+    }
     work_free(work);
     return NADB_CMD_DONE;
 }

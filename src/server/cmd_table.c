@@ -23,6 +23,7 @@ enum {
     NOSCRIPT = NADB_CMD_NOSCRIPT,
     PUBSUB = NADB_CMD_PUBSUB,
     LISTENING = NADB_CMD_LISTENING,
+    VALUE = NADB_CMD_VALUE,
 };
 
 #define ROW(row_name, row_handler, row_container, row_arity, row_flags, keys, first, last, step,   \

@@ -15,6 +15,7 @@
 #include "src/base/log.h"
 #include "src/server/cmd_table.h"
 #include "src/server/cmd_util.h"
+#include "src/server/values.h"
 
 #define RETIRE_BUDGET_US    2000u
 #define ATTACK_LOG_PAUSE_MS 60000u
@@ -281,6 +282,15 @@ static enum verdict check_admission(
     return VERDICT_ANSWERED;
 }
 
+/* `-CORRUPT <file>:<offset>: damaged record, key '...'`, or what the disk said. */
+static void refuse_unreadable(struct nadb_client *client, const struct nadb_cmd *cmd,
+    const struct nadb_resp_cmd *request, const struct nadb_error *error)
+{
+    struct nadb_slice key = request->argv[cmd->key_first];
+    refuse(client, cmd, "%s %s, key '%.*s'", nadb_err_prefix(error->code), error->text,
+        nadb_echo_len(key), key.data);
+}
+
 static void queue_command(
     struct nadb_client *client, const struct nadb_cmd *cmd, const struct nadb_resp_cmd *request)
 {
@@ -530,6 +540,35 @@ static enum nadb_cmd_status run_command(struct nadb_call *call, struct timed_run
     return status;
 }
 
+/* The command's checks are passed: are the values that it needs there? */
+static enum verdict check_values(
+    struct nadb_client *client, const struct nadb_cmd *cmd, const struct nadb_resp_cmd *request)
+{
+    struct nadb_error error;
+    switch (nadb_values_prepare(client, cmd, request->argv, request->argc, &error)) {
+    case NADB_VALUES_READY:
+        return VERDICT_RUN;
+    case NADB_VALUES_PENDING:
+        return VERDICT_WAIT;
+    case NADB_VALUES_FAILED:
+        break;
+    }
+    refuse_unreadable(client, cmd, request, &error);
+    return VERDICT_ANSWERED;
+}
+
+/* The commands behind one that waits will need values, too. */
+static void ask_ahead(struct nadb_client *client, const struct nadb_resp_group *group,
+    const struct prepared *prepared, size_t from)
+{
+    for (size_t i = from; i < group->count; i++) {
+        const struct nadb_cmd *cmd = prepared[i].cmd;
+        if (cmd != NULL && nadb_cmd_arity_fits(cmd, group->cmds[i].argc)) {
+            nadb_values_ask(client, cmd, group->cmds[i].argv, group->cmds[i].argc);
+        }
+    }
+}
+
 static enum nadb_dispatch_status run_one(struct nadb_call *call,
     const struct nadb_resp_cmd *request, const struct prepared *prepared, struct timed_run *run)
 {
@@ -538,6 +577,10 @@ static enum nadb_dispatch_status run_one(struct nadb_call *call,
     enum nadb_reply_mode mode = client->reply_mode;
     size_t mark = client->out.buf.len;
     enum verdict verdict = check_fast(client, prepared->cmd, request);
+    if (verdict == VERDICT_RUN && NADB_UNLIKELY(nadb_store_has_cold(server->store)) &&
+        server->state != NADB_SERVER_LOADING) {
+        verdict = check_values(client, prepared->cmd, request);
+    }
     if (verdict == VERDICT_WAIT) {
         return NADB_DISPATCH_WAIT;
     }
@@ -607,6 +650,10 @@ enum nadb_dispatch_status nadb_dispatch_group(struct nadb_server *server,
         }
         status = run_one(&call, &group->cmds[done], &prepared[done], &run);
         if (status != NADB_DISPATCH_DONE) {
+            if (NADB_UNLIKELY(nadb_store_has_cold(server->store)) &&
+                server->state == NADB_SERVER_READY) {
+                ask_ahead(client, group, prepared, done + 1);
+            }
             break;
         }
         done++;

@@ -83,6 +83,8 @@ void nadb_change__exchange(
     struct nadb_store *store, struct nadb_space *space, struct nadb_rec *old, struct nadb_rec *rec)
 {
     bool is_followed = space->dying != NULL || space->pass != NULL;
+    store->cold.count -= old != NULL && nadb_rec_is_cold(old);
+    store->cold.count += rec != NULL && nadb_rec_is_cold(rec);
     if (NADB_UNLIKELY(is_followed) && old != NULL) {
         nadb_pass__note_unlink(space, old);
         nadb_dying__note_unlink(space, old);
@@ -327,6 +329,9 @@ static void set_deadline(
 /* Room for a value of `len` bytes inside the record as it is; NULL if it needs another shape. */
 static char *room_in_place(const struct nadb_rec *rec, size_t len)
 {
+    if (nadb_rec_is_cold(rec)) {
+        return NULL;
+    }
     if (rec->flags & NADB_REC_HAS_BLOB) {
         struct nadb_blob *blob = *nadb_rec_blob_part(rec);
         bool is_worth_it = len > NADB_REC_INLINE_MAX && len >= blob->cap / 4;
@@ -519,6 +524,30 @@ static struct nadb_rec *clone(
         memcpy((char *)copy + nadb_rec_size(copy) - value.len, value.data, value.len);
     }
     return copy;
+}
+
+void nadb_change__reshape(
+    struct nadb_store *store, struct nadb_space *space, nadb_index_slot slot, struct nadb_rec *rec)
+{
+    struct nadb_rec *old = nadb_index_rec(slot);
+    rec->version = old->version;
+    rec->created_ms = old->created_ms;
+    rec->updated_ms = old->updated_ms;
+    rec->accessed_s = old->accessed_s;
+    rec->flags |= NADB_REC_HAS_DISK;
+    nadb_rec_set_place(rec, nadb_rec_place(old));
+    NADB_ASSERT(nadb_store__is_placed(old));
+    if (old->flags & NADB_REC_HAS_TTL) {
+        nadb_wheel_cancel(old);
+        nadb_wheel_arm(store->wheel, rec);
+    }
+    if (old->flags & NADB_REC_HAS_TAGS) {
+        nadb_rec_tags_part(rec)->id = nadb_rec_tags_part(old)->id;
+        nadb_tagindex_replace(space->tags, old, rec);
+    }
+    nadb_index_replace(slot, rec);
+    store->cold.count += (uint64_t)nadb_rec_is_cold(rec) - (uint64_t)nadb_rec_is_cold(old);
+    nadb_rec_free(old);
 }
 
 bool nadb_store_expire(struct nadb_store *store, struct nadb_keyspace *keyspace,

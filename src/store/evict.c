@@ -21,6 +21,9 @@
 #define AT_ONCE_MAX     32u  /* keys that one command makes go */
 #define STEP_CHUNK      16u
 
+#define DROP_AT_ONCE_MAX 8u  /* stretches of records whose values one command makes go */
+#define SLACK_SHARE      32u /* so much of maxmemory may be too much for a moment */
+
 /* What the allocations of a deletion may take beyond what the key had: tombstone and entry. */
 #define DELETION_BYTES 192u
 
@@ -231,25 +234,57 @@ static bool evict_one(struct nadb_store *store)
     return true;
 }
 
-bool nadb_evict__make_room(struct nadb_store *store)
+/* What is not on disk yet cannot be dropped, but will soon. */
+static bool is_mostly_unwritten(const struct nadb_store *store)
 {
+    uint64_t bytes = store->buf.bytes;
+    if (store->flight.state != NADB_FLIGHT_IDLE) {
+        bytes += store->flight.buf.bytes;
+    }
+    return !store->is_volatile && store->state == NADB_STORAGE_OK && bytes >= excess(store) / 2;
+}
+
+enum nadb_room nadb_evict__make_room(struct nadb_store *store)
+{
+    bool has_values = true;
+    for (unsigned i = 0; i < DROP_AT_ONCE_MAX && has_values && excess(store) > 0; i++) {
+        has_values = nadb_cold__drop_some(store);
+    }
+    if (excess(store) == 0) {
+        return NADB_ROOM_YES;
+    }
+    store->events->wake(store->events_ctx); /* the next steps go on */
+    if (has_values || is_mostly_unwritten(store)) {
+        if (!has_values) {
+            nadb_store_flush_start(store);
+        }
+        return excess(store) < store->maxmemory_bytes / SLACK_SHARE ? NADB_ROOM_YES
+                                                                    : NADB_ROOM_SOON;
+    }
     for (unsigned i = 0; i < AT_ONCE_MAX && excess(store) > 0; i++) {
         if (store->phase != NADB_STORE_OPEN || !evict_one(store)) {
-            return false;
+            return NADB_ROOM_NONE;
         }
     }
-    if (excess(store) > 0) {
-        store->events->wake(store->events_ctx); /* the next steps go on */
-    }
-    return true;
+    return NADB_ROOM_YES;
 }
 
 bool nadb_evict__step(struct nadb_store *store, uint64_t budget_us)
 {
-    if (store->evict.policy == NADB_EVICT_NOTHING || excess(store) == 0) {
+    if (excess(store) == 0) {
         return false;
     }
     uint64_t begin_us = nadb_clock_mono_us(store->clock);
+    while (excess(store) > 0 && nadb_cold__drop_some(store)) {
+        if (nadb_store__elapsed_us(store, begin_us) >= budget_us) {
+            return true;
+        }
+    }
+    if (excess(store) == 0 || store->evict.policy == NADB_EVICT_NOTHING ||
+        is_mostly_unwritten(store)) {
+        nadb_flight__admit_waiters(store);
+        return false;
+    }
     do {
         for (unsigned i = 0; i < STEP_CHUNK; i++) {
             if (excess(store) == 0 || !evict_one(store)) {

@@ -25,6 +25,9 @@
 /* What hearing and answering one command takes, the kernel's part included, about. */
 #define GATHER_COMMAND_US 5u
 
+#define BUFFER_SHARE 16u /* of maxmemory, at most, before it is written */
+#define BUFFER_MIN   65536u
+
 #define STALE_FIRST   64u
 #define LAND_CHUNK    512u
 #define LAND_PREFETCH 8u
@@ -128,6 +131,16 @@ static void cut(struct nadb_store *store)
     submit(store);
 }
 
+/* What may gather: with little memory less, because what is dirty cannot be dropped. */
+static uint64_t buffer_size(const struct nadb_store *store)
+{
+    uint64_t size = store->buffer_size_bytes;
+    if (store->maxmemory_bytes > 0 && size > store->maxmemory_bytes / BUFFER_SHARE) {
+        size = store->maxmemory_bytes / BUFFER_SHARE;
+    }
+    return size < BUFFER_MIN && size < store->buffer_size_bytes ? BUFFER_MIN : size;
+}
+
 static uint64_t age_us(const struct nadb_store *store, uint64_t since_us)
 {
     return store->now_us > since_us ? store->now_us - since_us : 0;
@@ -153,10 +166,10 @@ static bool is_gathered(const struct nadb_store *store)
 static uint64_t due_in_us(const struct nadb_store *store)
 {
     bool has_work = store->buf.count > 0;
-    bool is_urgent =
-        store->is_flush_wanted || store->phase == NADB_STORE_CLOSING ||
-        store->durability != store->durability_next || (has_work && is_gathered(store)) ||
-        store->buf.bytes >= store->buffer_size_bytes || store->buf.bytes >= NADB_BATCH_BYTES_MAX;
+    bool is_urgent = store->is_flush_wanted || store->phase == NADB_STORE_CLOSING ||
+                     store->durability != store->durability_next ||
+                     (has_work && is_gathered(store)) || store->buf.bytes >= buffer_size(store) ||
+                     store->buf.bytes >= NADB_BATCH_BYTES_MAX;
     if (is_urgent) {
         return 0;
     }
@@ -196,7 +209,7 @@ static const struct nadb_job_ops close_ops = {
 
 static void start_close(struct nadb_store *store)
 {
-    if (!nadb_compact__may_close(store)) {
+    if (!nadb_compact__may_close(store) || !nadb_list_is_empty(&store->cold.running)) {
         return; /* it comes back */
     }
     NADB_ASSERT(store->flight.state == NADB_FLIGHT_IDLE || store->is_discarding);
@@ -306,7 +319,7 @@ static void end_flight(struct nadb_store *store)
     flight->state = NADB_FLIGHT_IDLE;
 }
 
-static void admit_waiters(struct nadb_store *store)
+void nadb_flight__admit_waiters(struct nadb_store *store)
 {
     if (store->has_waiters) {
         store->has_waiters = false;
@@ -358,8 +371,9 @@ bool nadb_flight__land(struct nadb_store *store, uint64_t budget_us)
     }
     end_flight(store);
     nadb_undo__forget(store, version);
+    nadb_cold__note_landed(store);
     nadb_compact__flight_ended(store);
-    admit_waiters(store);
+    nadb_flight__admit_waiters(store);
     nadb_flight__start_if_due(store);
     return false;
 }
@@ -450,7 +464,7 @@ static void note_failure(struct nadb_store *store)
         error.code = NADB_ESYNC; /* the mode has changed meanwhile: its writes are kept */
     }
     store->events->undone(store->events_ctx, &error);
-    admit_waiters(store);
+    nadb_flight__admit_waiters(store);
 }
 
 static void flight_done(struct nadb_job *job)
@@ -594,10 +608,16 @@ bool nadb_store_is_batch_full(const struct nadb_store *store, bool is_growing)
 enum nadb_admission nadb_store_admit(
     struct nadb_store *store, bool is_growing, struct nadb_error *reterr)
 {
-    if (is_growing && store->maxmemory_bytes > 0 && !nadb_evict__make_room(store)) {
-        (void)nadb_error_set(
-            reterr, NADB_ENOMEM, 0, "command not allowed when used memory > 'maxmemory'.");
-        return NADB_ADMIT_REFUSE;
+    if (is_growing && store->maxmemory_bytes > 0) {
+        enum nadb_room room = nadb_evict__make_room(store);
+        if (room == NADB_ROOM_NONE) {
+            (void)nadb_error_set(
+                reterr, NADB_ENOMEM, 0, "command not allowed when used memory > 'maxmemory'.");
+            return NADB_ADMIT_REFUSE;
+        }
+        if (room == NADB_ROOM_SOON) {
+            return wait_or_refuse(store, reterr);
+        }
     }
     if (store->is_volatile) {
         return NADB_ADMIT;
@@ -610,7 +630,7 @@ enum nadb_admission nadb_store_admit(
         return wait_or_refuse(store, reterr);
     }
     uint64_t limit =
-        store->buffer_size_bytes * (is_growing ? NADB_BACKLOG_FACTOR : 2 * NADB_BACKLOG_FACTOR);
+        buffer_size(store) * (is_growing ? NADB_BACKLOG_FACTOR : 2 * NADB_BACKLOG_FACTOR);
     if (NADB_UNLIKELY(store->buf.bytes >= limit) ||
         NADB_UNLIKELY(nadb_store_is_batch_full(store, is_growing)) ||
         (NADB_UNLIKELY(is_overdue(store)) && (is_growing || store->state == NADB_STORAGE_OK))) {

@@ -136,6 +136,7 @@ static void free_discarded(void *ctx, struct nadb_rec *rec)
     if (is_dirty && !nadb_store__is_frozen(store, rec)) {
         nadb_wbuf__replace(store, rec, NULL, NADB_WBUF_PUT);
     }
+    store->cold.count -= nadb_rec_is_cold(rec);
     if (nadb_store__is_placed(rec)) {
         nadb_usage__drop(store, nadb_rec_place(rec), nadb_wbuf__cost(rec));
     }

@@ -25,10 +25,11 @@ struct nadb_rec *nadb_rec_new(const struct nadb_rec_parts *parts)
 {
     unsigned flags = (parts->expire_ms != 0 ? NADB_REC_HAS_TTL : 0u) |
                      (parts->tags != NULL ? NADB_REC_HAS_TAGS : 0u) |
-                     (parts->blob != NULL ? NADB_REC_HAS_BLOB : 0u);
+                     (parts->blob != NULL ? NADB_REC_HAS_BLOB : 0u) |
+                     (parts->is_cold ? NADB_REC_IS_COLD : 0u);
     struct nadb_rec layout = {.flags = flags & 0xff};
     size_t key_offset = nadb_rec_key_offset(&layout);
-    size_t inline_len = parts->blob != NULL ? 0 : parts->value_len;
+    size_t inline_len = parts->blob != NULL || parts->is_cold ? 0 : parts->value_len;
     struct nadb_rec *rec =
         nadb_mem_alloc(nadb_rec_rounded(key_offset + parts->key.len + inline_len));
     *rec = (struct nadb_rec){

@@ -13,7 +13,7 @@
  *          .    16  NADB_REC_HAS_TAGS: struct nadb_rec_tags
  *          .     8  NADB_REC_HAS_BLOB: struct nadb_blob * with the value
  *          .     .  key
- *          .     .  value, unless in a blob
+ *          .     .  value, unless in a blob or cold
  *
  * The place is, while NADB_REC_IS_DIRTY, the record's index in the write buffer, and otherwise its
  * location in the backend. Accessed times are kept in seconds modulo 2^25 (a year and 23 days):
@@ -34,6 +34,7 @@
 #include <stdint.h>
 
 #include "backends/backend.h"
+#include "src/base/assert.h"
 #include "src/base/slice.h"
 
 /* The last bytes of a usual record: it lies across three cache lines as often as across two. */
@@ -44,7 +45,10 @@ enum nadb_rec_flag {
     NADB_REC_HAS_TAGS = 1 << 1,
     NADB_REC_HAS_BLOB = 1 << 2,
     NADB_REC_HAS_DISK = 1 << 3,
-    NADB_REC_IS_DIRTY = 1 << 4, /* in the write buffer or in the flush in flight */
+    NADB_REC_IS_DIRTY = 1 << 4,    /* in the write buffer or in the flush in flight */
+    NADB_REC_IS_COLD = 1 << 5,     /* the value is in the backend only; see cold.c */
+    NADB_REC_IS_FETCHING = 1 << 6, /* ... and is being read */
+    NADB_REC_IS_FETCHED = 1 << 7,  /* it has been read for somebody who has not seen it yet */
 };
 
 #define NADB_REC_VERSION_BITS  48
@@ -139,9 +143,16 @@ static inline struct nadb_slice nadb_rec_key(const struct nadb_rec *rec)
     return nadb_slice_of((const char *)rec + nadb_rec_key_offset(rec), nadb_rec_key_len(rec));
 }
 
-/* The value; borrowed from the record, until the next call that changes the store. */
+static inline bool nadb_rec_is_cold(const struct nadb_rec *rec)
+{
+    return NADB_UNLIKELY(rec->flags & NADB_REC_IS_COLD);
+}
+
+/* The value, which must not be cold; borrowed from the record, until the next call that changes
+ * the store. */
 static inline struct nadb_slice nadb_rec_value(const struct nadb_rec *rec)
 {
+    NADB_ASSERT(!nadb_rec_is_cold(rec));
     if (rec->flags & NADB_REC_HAS_BLOB) {
         return nadb_slice_of((*nadb_rec_blob_part(rec))->data, rec->value_len);
     }
@@ -192,6 +203,7 @@ struct nadb_rec_parts {
     size_t value_len;
     struct nadb_blob *blob; /* taken; NULL: the value is inline */
     struct nadb_blob *tags; /* taken; NULL: untagged */
+    bool is_cold;           /* no room for the value */
     uint64_t expire_ms;     /* 0: no TTL part */
     uint16_t keyspace;      /* of the TTL part */
 };
@@ -216,7 +228,7 @@ void nadb_blob_unref(struct nadb_blob *blob);
 static inline size_t nadb_rec_size(const struct nadb_rec *rec)
 {
     return nadb_rec_key_offset(rec) + nadb_rec_key_len(rec) +
-           ((rec->flags & NADB_REC_HAS_BLOB) ? 0 : (size_t)rec->value_len);
+           ((rec->flags & (NADB_REC_HAS_BLOB | NADB_REC_IS_COLD)) ? 0 : (size_t)rec->value_len);
 }
 
 #endif

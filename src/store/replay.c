@@ -12,6 +12,7 @@
 #define WINDOW         4u  /* units being decoded at a time */
 #define ENTRY_OVERHEAD 40u /* of an entry on disk, about */
 #define APPLY_GROUP    16u /* entries whose places are warmed together */
+#define LOAD_SHARE     2u  /* a log of more than maxmemory over this is loaded without its values */
 #define DOOM_VISIT     64u
 #define DOOM_CHUNK     (DOOM_VISIT + 4096u) /* a visit passes its number by a segment at most */
 
@@ -85,11 +86,15 @@ static bool blob_from(struct nadb_slice bytes, size_t inline_max, struct nadb_bl
     return true;
 }
 
-static struct nadb_rec *rec_from(const struct nadb_entry *entry, uint64_t loc)
+static struct nadb_rec *rec_from(const struct nadb_entry *entry, uint64_t loc, bool is_cold)
 {
     struct nadb_rec_parts parts = {
-        .key = entry->key, .value_len = entry->value.len, .expire_ms = entry->expire_ms};
-    if (!blob_from(entry->value, NADB_REC_INLINE_MAX, &parts.blob)) {
+        .key = entry->key,
+        .value_len = entry->value.len,
+        .expire_ms = entry->expire_ms,
+        .is_cold = is_cold && entry->value.len > 0,
+    };
+    if (!parts.is_cold && !blob_from(entry->value, NADB_REC_INLINE_MAX, &parts.blob)) {
         return NULL;
     }
     if (!blob_from(entry->tags, 0, &parts.tags)) {
@@ -99,7 +104,7 @@ static struct nadb_rec *rec_from(const struct nadb_entry *entry, uint64_t loc)
         return NULL;
     }
     struct nadb_rec *rec = nadb_rec_new(&parts);
-    if (parts.blob == NULL && entry->value.len > 0) {
+    if (parts.blob == NULL && !parts.is_cold && entry->value.len > 0) {
         memcpy((char *)rec + nadb_rec_size(rec) - entry->value.len, entry->value.data,
             entry->value.len);
     }
@@ -154,7 +159,7 @@ static enum nadb_err part_prepare(
             is_dead(entry, chunk->dead_ms[i])) {
             continue;
         }
-        part->recs[i] = rec_from(entry, chunk->locs[i]);
+        part->recs[i] = rec_from(entry, chunk->locs[i], store->cold.is_loading_cold);
         if (part->recs[i] == NULL) {
             return nadb_error_set(reterr, NADB_ENOMEM, 0, "not enough memory to load a value");
         }
@@ -276,6 +281,10 @@ static void open_done(struct nadb_job *job)
         fail(store, replay->open_err, &replay->open_error);
     } else {
         replay->info = replay->open_info;
+        if (store->maxmemory_bytes > 0 &&
+            replay->info.bytes > store->maxmemory_bytes / LOAD_SHARE) {
+            store->cold.is_loading_cold = true;
+        }
     }
     replay->units = nadb_mem_zalloc((replay->info.units + 1) * sizeof(*replay->units));
     for (uint32_t i = 0; i < replay->info.units; i++) {

@@ -33,6 +33,7 @@ struct nadb_store *nadb_store_new(const struct nadb_store_opts *opts)
     store->epochs_max = NADB_EPOCHS_MAX_DEFAULT;
     store->invalidate_few = NADB_INVALIDATE_FEW;
     nadb_flight__init(store);
+    nadb_cold__init(store);
     nadb_compact__init(store);
     nadb_evict__init(store);
     nadb_store_turn_begin(store);
@@ -79,6 +80,7 @@ void nadb_store_free(struct nadb_store *store)
     NADB_ASSERT(store->watches.count == 0);
     nadb_replay__free(store);
     nadb_compact__fini(store);
+    nadb_cold__fini(store);
     nadb_flight__fini(store);
     nadb_undo__fini(store);
     nadb_usage__fini(store);
@@ -115,6 +117,7 @@ void nadb_store_turn_begin(struct nadb_store *store)
 
 void nadb_store_turn_end(struct nadb_store *store)
 {
+    nadb_cold__submit(store);
     NADB_ASSERT(!store->cmd_is_open);
     bool is_quiet = store->version == store->turn_version;
     store->flight.quiet_turns = is_quiet ? store->flight.quiet_turns + 1 : 0;
@@ -279,6 +282,9 @@ const struct nadb_rec *nadb_store_read(
         return NULL;
     }
     store->stats.hits++;
+    if (NADB_UNLIKELY(rec->flags & NADB_REC_IS_FETCHED)) {
+        rec->flags = rec->flags & (0xffu & ~(unsigned)NADB_REC_IS_FETCHED);
+    }
     uint32_t now_s = (uint32_t)(store->now_ms / 1000) & ((1u << NADB_REC_ACCESSED_BITS) - 1);
     if (rec->accessed_s != now_s && !nadb_store__is_frozen(store, rec)) {
         rec->accessed_s = now_s & ((1u << NADB_REC_ACCESSED_BITS) - 1);
@@ -343,6 +349,10 @@ void nadb_store_set_maxmemory(struct nadb_store *store, uint64_t bytes)
 void nadb_store_stats(const struct nadb_store *store, struct nadb_store_stats *ret)
 {
     *ret = store->stats;
+    ret->cold_keys = store->cold.count;
+    ret->dropped_values = store->cold.dropped;
+    ret->fetched_values = store->cold.fetched;
+    ret->fetch_failures = store->cold.fetch_failures;
     ret->buffer_entries = store->buf.count;
     ret->buffer_bytes = store->buf.bytes;
     ret->buffer_size_bytes = store->buffer_size_bytes;

@@ -198,6 +198,26 @@ const struct nadb_rec *nadb_store_read(
 const struct nadb_rec *nadb_store_peek(
     struct nadb_store *store, struct nadb_keyspace *keyspace, const struct nadb_key *key);
 
+enum nadb_fetch {
+    NADB_FETCH_READY,   /* the value is in memory, or there is no such key */
+    NADB_FETCH_PENDING, /* it is being read: try again after the `admit` event */
+    NADB_FETCH_FAILED,  /* it cannot be read */
+};
+
+/* Are there records whose values are not in memory? Reading one needs nadb_store_fetch first, in
+ * the same turn. */
+bool nadb_store_has_cold(const struct nadb_store *store);
+
+/* Sees to it that the key's value gets into memory. What is asked for in one turn is read together,
+ * each value once, whoever asks. */
+enum nadb_fetch nadb_store_fetch(struct nadb_store *store, struct nadb_keyspace *keyspace,
+    const struct nadb_key *key, struct nadb_error *reterr);
+
+/* The same, at once: reads on the calling thread. For a transaction that has reached a key which
+ * nobody could know of before it began. */
+NADB_MUST_CHECK enum nadb_err nadb_store_fetch_now(struct nadb_store *store,
+    struct nadb_keyspace *keyspace, const struct nadb_key *key, struct nadb_error *reterr);
+
 /* Removes keys that are due, for about `budget_us`; true when there are more. Counts and listings
  * are exact only after it returned false in the same turn. */
 bool nadb_store_retire(struct nadb_store *store, uint64_t budget_us);
@@ -342,6 +362,8 @@ struct nadb_store_stats {
     uint64_t index_bytes;
     uint64_t replayed_entries, replay_duration_us;
     struct nadb_backend_stats backend;
+    uint64_t cold_keys; /* whose values are on disk only */
+    uint64_t dropped_values, fetched_values, fetch_failures;
     uint64_t compactions, compaction_failures; /* runs of segments */
 };
 

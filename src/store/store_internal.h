@@ -24,6 +24,7 @@
 #define NADB_STORE_STORE_INTERNAL_H
 
 #include "src/base/hash.h"
+#include "src/base/list.h"
 #include "src/base/random.h"
 #include "src/store/epochs.h"
 #include "src/store/index.h"
@@ -208,6 +209,9 @@ bool nadb_flight__land(struct nadb_store *store, uint64_t budget_us);
 /* ms until the next flight has to start; UINT64_MAX: none. */
 uint64_t nadb_flight__due_in_ms(const struct nadb_store *store);
 
+/* Who was told to wait may try again. */
+void nadb_flight__admit_waiters(struct nadb_store *store);
+
 /* Frees `rec`, out of the index by now: at once, or when the worker that may read it is done. */
 void nadb_flight__dispose(struct nadb_store *store, struct nadb_rec *rec);
 
@@ -281,6 +285,11 @@ void nadb_change__bury(
 /* Deletes a record that is live, durably. */
 void nadb_change__delete(
     struct nadb_store *store, struct nadb_space *space, nadb_index_slot slot, uint64_t hash);
+
+/* `rec` takes the place of the slot's record: the same key, version and tags, with its value or
+ * without it. The old one is freed. */
+void nadb_change__reshape(
+    struct nadb_store *store, struct nadb_space *space, nadb_index_slot slot, struct nadb_rec *rec);
 
 /* A command has changed a keyspace as a whole: gives the change its version. */
 uint64_t nadb_space__next_version(struct nadb_store *store);
@@ -405,6 +414,45 @@ void nadb_compact__rolled_back(struct nadb_store *store);
 /* May the backend be closed? If not, what is under way is brought to its end first. */
 bool nadb_compact__may_close(struct nadb_store *store);
 
+/* ---- cold.c ---- */
+
+#define NADB_COLD_FAILURES 64u /* failed reads that are remembered until somebody was told */
+
+/* A value that could not be read. */
+struct nadb_cold_failure {
+    uint64_t hash, version; /* version 0: none */
+    uint64_t us;            /* when */
+    struct nadb_error error;
+};
+
+struct nadb_cold {
+    uint64_t count;                   /* records in indexes that are cold */
+    struct nadb_fetch_job *gathering; /* not submitted yet; NULL: none */
+    struct nadb_list running;
+    uint64_t running_bytes;
+    struct nadb_cold_failure failures[NADB_COLD_FAILURES]; /* ring */
+    size_t failure_next;
+    /* the hand that looks for values to drop */
+    size_t hand_space;
+    uint64_t hand_at;
+    uint64_t hand_fruitless; /* records looked at since it last dropped one */
+    uint64_t dropped, fetched, fetch_failures;
+    bool is_loading_cold; /* at the start: values stay where they are */
+};
+
+void nadb_cold__init(struct nadb_store *store);
+void nadb_cold__fini(struct nadb_store *store);
+
+/* The turn ends: what was asked for is read. */
+void nadb_cold__submit(struct nadb_store *store);
+
+/* Looks at a stretch of records and drops the values that were not asked for lately; false when all
+ * have been looked at since one was dropped. */
+bool nadb_cold__drop_some(struct nadb_store *store);
+
+/* There may be values to drop again. */
+void nadb_cold__note_landed(struct nadb_store *store);
+
 /* ---- evict.c ---- */
 
 struct nadb_evict {
@@ -421,9 +469,14 @@ void nadb_evict__init(struct nadb_store *store);
 /* Is more memory in use than allowed, what is owed not counted? */
 bool nadb_evict__is_over(const struct nadb_store *store);
 
-/* Evicts some keys if that is called for; false when there is not enough room and no key that the
- * policy would give up. */
-bool nadb_evict__make_room(struct nadb_store *store);
+enum nadb_room {
+    NADB_ROOM_YES,
+    NADB_ROOM_SOON, /* values are being dropped, or written so that they can be */
+    NADB_ROOM_NONE, /* and no key that the policy would give up */
+};
+
+/* Drops values and evicts keys if that is called for. */
+enum nadb_room nadb_evict__make_room(struct nadb_store *store);
 
 /* Evicts for about `budget_us`; true when there is more to do. */
 bool nadb_evict__step(struct nadb_store *store, uint64_t budget_us);
@@ -499,6 +552,7 @@ struct nadb_store {
     uint64_t compact_dead_percent, compact_rate_bytes, segment_bytes;
     uint64_t maxmemory_bytes;
     struct nadb_evict evict;
+    struct nadb_cold cold;
 
     /* writing */
     struct nadb_wbuf buf;

@@ -105,6 +105,9 @@ struct nadb_keyspace *sim_keyspace(struct sim *sim, unsigned keyspace);
 struct nadb_key sim_key(struct sim *sim, unsigned key);
 
 /* Is the record, or that there is none, what the cell says? NULL, or what is wrong. */
+/* Brings the key's value into memory; false when the disk fails. */
+bool sim_has_value(struct sim *sim, unsigned keyspace, unsigned key);
+
 const char *sim_differs(const struct sim_cell *cell, const struct nadb_rec *rec);
 
 /* A rollback or a crash: watchers are to be let go of, or may have been touched. */

@@ -38,12 +38,32 @@ const char *sim_differs(const struct sim_cell *cell, const struct nadb_rec *rec)
                : cell->uid != 0 ? "a key is lost"
                                 : NULL;
     }
-    struct nadb_slice value = nadb_rec_value(rec);
-    return value.len != cell->len                                     ? "length of the value"
-           : !sim_value_is(cell->value, cell->len, value)             ? "bytes of the value"
+    /* A cold value is looked at where it is read. */
+    bool is_value_right =
+        nadb_rec_is_cold(rec) || sim_value_is(cell->value, cell->len, nadb_rec_value(rec));
+    return rec->value_len != cell->len                                ? "length of the value"
+           : !is_value_right                                          ? "bytes of the value"
            : nadb_rec_expire_ms(rec) != cell->expire_ms               ? "deadline"
            : !nadb_slice_eq(nadb_rec_tags(rec), sim_tags(cell->tags)) ? "tags"
                                                                       : NULL;
+}
+
+bool sim_has_value(struct sim *sim, unsigned keyspace, unsigned key)
+{
+    struct nadb_key name = sim_key(sim, key);
+    struct nadb_keyspace *found = sim_keyspace(sim, keyspace);
+    nadb_index_slot slot = nadb_index_find(&found->space->index, name.name, name.hash);
+    if (slot == NULL || !nadb_rec_is_cold(nadb_index_rec(slot))) {
+        return true;
+    }
+    if (nadb_faulty_will_crash(sim->faulty)) {
+        return false; /* a job may crash, a command may not */
+    }
+    struct nadb_error error;
+    bool is_good = nadb_store_fetch_now(sim->store, found, &name, &error) == NADB_OK;
+    SIM_CHECK(sim, is_good || sim->has_faults || nadb_faulty_is_crashed(sim->faulty),
+        "%u/%u cannot be read: %s", keyspace, key, error.text);
+    return is_good;
 }
 
 static struct sim_cell *cell_at(struct sim *sim, unsigned keyspace, unsigned key)
@@ -190,6 +210,9 @@ static void do_delete(struct sim *sim, unsigned keyspace, unsigned key)
 
 static void do_edit(struct sim *sim, unsigned keyspace, unsigned key)
 {
+    if (!sim_has_value(sim, keyspace, key)) {
+        return;
+    }
     struct sim_cell *cell = resolve(sim, keyspace, key);
     struct nadb_key name = sim_key(sim, key);
     size_t len = sim_chance(sim, 70) ? cell->len + sim_below(sim, 20) : some_len(sim);
@@ -212,6 +235,9 @@ static void do_edit(struct sim *sim, unsigned keyspace, unsigned key)
 
 static void do_expire(struct sim *sim, unsigned keyspace, unsigned key)
 {
+    if (!sim_has_value(sim, keyspace, key)) {
+        return;
+    }
     struct sim_cell *cell = resolve(sim, keyspace, key);
     struct nadb_key name = sim_key(sim, key);
     uint64_t expire_ms = some_deadline(sim);
@@ -235,6 +261,9 @@ static void do_expire(struct sim *sim, unsigned keyspace, unsigned key)
 
 static void do_read(struct sim *sim, unsigned keyspace, unsigned key)
 {
+    if (!sim_has_value(sim, keyspace, key)) {
+        return;
+    }
     struct sim_cell *cell = resolve(sim, keyspace, key);
     struct nadb_key name = sim_key(sim, key);
     struct nadb_keyspace *space = sim_keyspace(sim, keyspace);
@@ -248,6 +277,9 @@ static void do_read(struct sim *sim, unsigned keyspace, unsigned key)
 
 static void do_copy(struct sim *sim, unsigned keyspace, unsigned key)
 {
+    if (!sim_has_value(sim, keyspace, key)) {
+        return;
+    }
     unsigned to_keyspace = (unsigned)sim_below(sim, SIM_KEYSPACES);
     unsigned to_key = (unsigned)sim_below(sim, SIM_KEYS);
     struct sim_cell *from = cell_at(sim, keyspace, key);
@@ -407,6 +439,9 @@ static uint64_t count_selected(struct sim *sim, const struct nadb_selector *sele
 
 static void do_set_tags(struct sim *sim, unsigned keyspace, unsigned key)
 {
+    if (!sim_has_value(sim, keyspace, key)) {
+        return;
+    }
     struct sim_cell *cell = resolve(sim, keyspace, key);
     struct nadb_key name = sim_key(sim, key);
     uint32_t tags = (uint32_t)sim_below(sim, SIM_TAG_SETS);
@@ -589,7 +624,9 @@ static void check_place(void *ctx, struct nadb_rec *rec)
     sim->store->backend_ops->read(sim->store->backend, &read, 1);
     SIM_CHECK(sim, read.err == NADB_OK, "'%.*s' cannot be read back: %s", (int)read.key.len,
         read.key.data, read.error.text);
-    SIM_CHECK(sim, nadb_slice_eq(nadb_slice_of(value, rec->value_len), nadb_rec_value(rec)),
+    SIM_CHECK(sim,
+        nadb_rec_is_cold(rec) ||
+            nadb_slice_eq(nadb_slice_of(value, rec->value_len), nadb_rec_value(rec)),
         "'%.*s' is another value on disk", (int)read.key.len, read.key.data);
     nadb_mem_free(value);
 }
@@ -692,11 +729,25 @@ static void do_change(struct sim *sim)
     }
 }
 
+/* Somebody wants values that are on disk; what comes of it is seen when they are read. */
+static void do_fetch(struct sim *sim)
+{
+    for (uint64_t i = 1 + sim_below(sim, 40); i > 0; i--) {
+        struct nadb_key key = sim_key(sim, (unsigned)sim_below(sim, SIM_KEYS));
+        struct nadb_error error;
+        (void)nadb_store_fetch(
+            sim->store, sim_keyspace(sim, (unsigned)sim_below(sim, SIM_KEYSPACES)), &key, &error);
+    }
+}
+
 static void do_look(struct sim *sim)
 {
     unsigned keyspace = (unsigned)sim_below(sim, SIM_KEYSPACES);
     unsigned key = (unsigned)sim_below(sim, SIM_KEYS);
-    switch (sim_below(sim, 7)) {
+    switch (sim_below(sim, 8)) {
+    case 7:
+        do_fetch(sim);
+        break;
     case 6:
         do_query(sim, keyspace);
         break;

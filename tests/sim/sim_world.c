@@ -215,6 +215,7 @@ static void make_store(struct sim *sim)
         .hash_seed = {sim->seed + 1, sim->seed * 3},
     });
     sim->store->invalidate_few = sim_below(sim, 4);
+    sim->store->cold.is_loading_cold = sim_chance(sim, 30);
     set_compression(sim);
     nadb_store_set_compaction(sim->store, (unsigned)sim_below(sim, 60), sim_below(sim, 2) * 100000,
         opts.segment_size_bytes);
@@ -337,12 +338,26 @@ static void fail_reopened(struct sim *sim, size_t floor, const char *reason)
 
 /* Finds the state that came back among those that may: at least the one numbered `floor`. Those
  * that differ in what has expired only cannot be told apart; all of them may be the one. */
+/* States are told apart by their values, too. */
+static void warm_all(struct sim *sim)
+{
+    for (unsigned keyspace = 0; keyspace < SIM_KEYSPACES; keyspace++) {
+        for (unsigned key = 0; key < SIM_KEYS; key++) {
+            if (!sim_has_value(sim, keyspace, key)) {
+                stop_faults(sim);
+                SIM_CHECK(sim, sim_has_value(sim, keyspace, key), "a value that is not faulty");
+            }
+        }
+    }
+}
+
 static void check_reopened(struct sim *sim, size_t floor)
 {
     struct sim_model *model = &sim->model;
     struct sim_model before = *model;
     const char *reason = NULL;
     nadb_store_turn_begin(sim->store);
+    warm_all(sim);
     sim_model_begin_restart(model);
     for (size_t i = 0; i < before.ghost_count; i++) {
         if (compare_with(sim, &before.ghosts[i].state) == NULL) {
@@ -536,6 +551,11 @@ static void change_settings(struct sim *sim)
     } else if (sim_chance(sim, 50)) {
         sim_trace(sim, "compact");
         (void)nadb_store_compact(sim->store, NULL);
+    } else if (sim_chance(sim, 50)) {
+        sim_trace(sim, "drop values");
+        for (uint64_t i = sim_below(sim, 20); i > 0; i--) {
+            (void)nadb_cold__drop_some(sim->store);
+        }
     } else {
         nadb_store_set_buffer(sim->store, 200u << sim_below(sim, 8), 1 + sim_below(sim, 2000));
     }
