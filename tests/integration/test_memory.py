@@ -1,4 +1,4 @@
-"""What happens when more is written than maxmemory allows."""
+"""What happens when more is written than maxmemory allows. Values on disk have test_cold.py."""
 
 import unittest
 
@@ -19,9 +19,9 @@ def write_all(conn):
 
 
 class MaxMemory(unittest.TestCase):
-    def run_with(self, backend):
+    def test_keys_go_and_every_write_is_taken_in_memory(self):
         options = {
-            "backend": backend,
+            "backend": "memory",
             "maxmemory": str(MAXMEMORY),
             "maxmemory-policy": "allkeys-lru",
             "buffer-size": "1mb",
@@ -34,12 +34,6 @@ class MaxMemory(unittest.TestCase):
             self.assertLess(int(info["used_memory"]), MAXMEMORY * 1.2)
             self.assertEqual(conn.call("GET", f"k{KEYS - 1}"), VALUE)
             self.assertGreater(conn.call("DBSIZE"), KEYS // 6)
-
-    def test_keys_go_and_every_write_is_taken_in_memory(self):
-        self.run_with("memory")
-
-    def test_keys_go_and_every_write_is_taken_on_disk(self):
-        self.run_with("fs")
 
     def test_without_a_policy_writes_are_refused_and_reads_are_not(self):
         options = {"backend": "memory", "maxmemory": str(MAXMEMORY)}
