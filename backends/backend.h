@@ -270,6 +270,20 @@ struct nadb_compact_ops {
     void (*end)(struct nadb_compaction *compaction, bool is_published);
 };
 
+/* ---- backup ---- */
+
+struct nadb_backup_result {
+    uint64_t segments;
+    uint64_t bytes;
+    uint64_t copied_bytes; /* the rest takes no room of its own */
+};
+
+/* Puts what is stable now into a new or empty directory that opens as a store of its own. `base`,
+ * an earlier backup, or NULL: what it has already is taken from there. Beside anything but a
+ * compaction. On failure there is no backup. */
+typedef enum nadb_err nadb_backend_backup_fn(struct nadb_backend *backend, const char *path,
+    const char *base, struct nadb_backup_result *ret, struct nadb_error *reterr);
+
 /* Makes everything stable, marks a clean end, lets go of the lock. The instance can only be
  * freed afterwards, also after a failure. */
 typedef enum nadb_err nadb_backend_close_fn(
@@ -289,6 +303,7 @@ struct nadb_backend_ops {
     nadb_backend_read_fn *read;
     nadb_backend_list_fn *list; /* NULL, as the next, in a volatile backend */
     const struct nadb_compact_ops *compact;
+    nadb_backend_backup_fn *backup;
     nadb_backend_close_fn *close;
     nadb_backend_free_fn *free;
 };

@@ -264,6 +264,14 @@ static void fs_read(struct nadb_backend *backend, struct nadb_read *reads, size_
     nadb_fs__read(fs, reads, count);
 }
 
+static enum nadb_err fs_backup(struct nadb_backend *backend, const char *path, const char *base,
+    struct nadb_backup_result *ret, struct nadb_error *reterr)
+{
+    struct nadb_fs *fs = fs_of(backend);
+    NADB_ASSERT(fs->is_open);
+    return nadb_fs__backup(fs, path, base, ret, reterr);
+}
+
 static enum nadb_err fs_close(struct nadb_backend *backend, struct nadb_error *reterr)
 {
     struct nadb_fs *fs = fs_of(backend);
@@ -289,6 +297,7 @@ static nadb_backend_replay_fn fs_replay;
 static nadb_backend_write_fn fs_write;
 static nadb_backend_read_fn fs_read;
 static nadb_backend_list_fn fs_list;
+static nadb_backend_backup_fn fs_backup;
 static nadb_backend_close_fn fs_close;
 static nadb_backend_free_fn fs_free;
 
@@ -303,6 +312,7 @@ const struct nadb_backend_ops nadb_backend_fs_ops = {
     .read = fs_read,
     .list = fs_list,
     .compact = &nadb_fs__compact_ops,
+    .backup = fs_backup,
     .close = fs_close,
     .free = fs_free,
 };

@@ -97,6 +97,11 @@ NADB_MUST_CHECK enum nadb_err nadb_fs__list(struct nadb_fs *fs, bool must_close,
     struct nadb_segment_info **ret, size_t *ret_count, struct nadb_error *reterr);
 extern const struct nadb_compact_ops nadb_fs__compact_ops;
 
+/* ---- backup.c ---- */
+
+NADB_MUST_CHECK enum nadb_err nadb_fs__backup(struct nadb_fs *fs, const char *path,
+    const char *base, struct nadb_backup_result *ret, struct nadb_error *reterr);
+
 /* ---- read.c ---- */
 
 /* The read of the interface. Thread: any worker, while open. */

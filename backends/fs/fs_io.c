@@ -99,6 +99,12 @@ static int sys_unlink_file(const struct nadb_fs_io *io, int dir, const char *nam
     return result_of(unlinkat(dir, name, 0));
 }
 
+static int sys_link_file(const struct nadb_fs_io *io, int from_dir, int to_dir, const char *name)
+{
+    (void)io;
+    return result_of(linkat(from_dir, name, to_dir, name, 0));
+}
+
 static int sys_lock_file(const struct nadb_fs_io *io, int file)
 {
     (void)io;
@@ -185,6 +191,7 @@ const struct nadb_fs_io *nadb_fs_io_system(void)
         .open_file = sys_open_file,
         .rename_file = sys_rename_file,
         .unlink_file = sys_unlink_file,
+        .link_file = sys_link_file,
         .lock_file = sys_lock_file,
         .pread_file = sys_pread_file,
         .pwritev_file = sys_pwritev_file,

@@ -39,6 +39,8 @@ struct nadb_fs_io {
         const struct nadb_fs_io *io, int dir, const char *name, enum nadb_fs_open_mode mode);
     int (*rename_file)(const struct nadb_fs_io *io, int dir, const char *from, const char *to);
     int (*unlink_file)(const struct nadb_fs_io *io, int dir, const char *name);
+    /* The same file under the same name in another directory; fails where that cannot be had. */
+    int (*link_file)(const struct nadb_fs_io *io, int from_dir, int to_dir, const char *name);
     int (*lock_file)(const struct nadb_fs_io *io, int file); /* exclusive; -EWOULDBLOCK */
     ssize_t (*pread_file)(
         const struct nadb_fs_io *io, int file, void *out, size_t len, uint64_t offset);

@@ -754,7 +754,8 @@ static bool is_called_for(struct nadb_compact *c)
 static void begin_if_due(struct nadb_compact *c)
 {
     struct nadb_store *store = c->store;
-    if (store->phase != NADB_STORE_OPEN || store->state != NADB_STORAGE_OK) {
+    if (store->phase != NADB_STORE_OPEN || store->state != NADB_STORAGE_OK ||
+        store->backup.state != NADB_BACKUP_IDLE) {
         return;
     }
     if (c->next_wish.pass != 0) {

@@ -321,6 +321,23 @@ bool nadb_store_compact_report(
     const struct nadb_store *store, uint64_t pass, struct nadb_compact_report *ret);
 bool nadb_store_is_compacting(const struct nadb_store *store);
 
+/* What became of a backup. */
+struct nadb_backup_report {
+    uint64_t number;
+    bool is_failed;
+    struct nadb_error error; /* when it failed */
+    struct nadb_backup_result result;
+    uint64_t duration_us;
+};
+
+/* Begins a backup of everything so far to a new or empty directory; `base` (data NULL: none) is an
+ * earlier one. Returns its number; 0: another is under way, or the backend keeps nothing. When it
+ * has ended the `admit` event comes and the report is there. */
+uint64_t nadb_store_backup(
+    struct nadb_store *store, struct nadb_slice path, struct nadb_slice base);
+bool nadb_store_backup_report(
+    const struct nadb_store *store, uint64_t number, struct nadb_backup_report *ret);
+
 /* Segments of which this much is dead are compacted by themselves (0: none are), reading at most
  * `rate_bytes` a second (0: no limit). `segment_bytes` is the size of a full one. */
 void nadb_store_set_compaction(

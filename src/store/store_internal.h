@@ -414,6 +414,30 @@ void nadb_compact__rolled_back(struct nadb_store *store);
 /* May the backend be closed? If not, what is under way is brought to its end first. */
 bool nadb_compact__may_close(struct nadb_store *store);
 
+/* ---- backup.c ---- */
+
+enum nadb_backup_state {
+    NADB_BACKUP_IDLE,
+    NADB_BACKUP_SETTLE, /* waits for a flush, and for a compaction to end */
+    NADB_BACKUP_RUNNING,
+};
+
+struct nadb_backup {
+    struct nadb_job job;
+    struct nadb_store *store;
+    enum nadb_backup_state state;
+    uint64_t number;  /* of the last that was begun */
+    uint64_t version; /* must be durable first */
+    uint64_t started_us;
+    char *path, *base;                /* owned */
+    struct nadb_backup_report report; /* error and result are the worker's while RUNNING */
+    enum nadb_err err;
+};
+
+void nadb_backup__init(struct nadb_store *store);
+void nadb_backup__fini(struct nadb_store *store);
+bool nadb_backup__step(struct nadb_store *store, uint64_t budget_us);
+
 /* ---- cold.c ---- */
 
 #define NADB_COLD_FAILURES 64u /* failed reads that are remembered until somebody was told */
@@ -589,6 +613,7 @@ struct nadb_store {
     size_t use_cap;
     uint32_t use_active; /* that was written to last */
     struct nadb_compact *compact;
+    struct nadb_backup backup;
 
     /* epochs */
     uint64_t epoch;                   /* the newest */

@@ -393,6 +393,16 @@ static int faulty_open_file(
     return verdict == GO ? make_handle(faulty, false, name->now) : error;
 }
 
+/* This file system has no hard links, as many have none: files are copied. */
+static int faulty_link_file(const struct nadb_fs_io *io, int from_dir, int to_dir, const char *name)
+{
+    (void)io;
+    (void)from_dir;
+    (void)to_dir;
+    (void)name;
+    return -EOPNOTSUPP;
+}
+
 static int faulty_rename_file(
     const struct nadb_fs_io *io, int handle, const char *from, const char *to)
 {
@@ -594,6 +604,7 @@ struct nadb_faulty *nadb_faulty_new(uint64_t seed)
         .sync_dir = faulty_sync_dir,
         .open_file = faulty_open_file,
         .rename_file = faulty_rename_file,
+        .link_file = faulty_link_file,
         .unlink_file = faulty_unlink_file,
         .lock_file = faulty_lock_file,
         .pread_file = faulty_pread_file,
