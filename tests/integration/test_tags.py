@@ -41,7 +41,7 @@ class Replies(harness.ServerCase):
         self.assertEqual(self.conn.call_raw("QUERYTAGS", "x", "y"), b"*1\r\n$1\r\na\r\n")
         self.assertEqual(self.conn.call_raw("TAGGET", "b"), b"*1\r\n$1\r\ny\r\n")
         self.assertEqual(self.conn.call_raw("TAGGET", "none"), b"$-1\r\n")
-        self.assertEqual(self.conn.call_raw("TAGLIST"), b"*4\r\n$1\r\nx\r\n:1\r\n$1\r\ny\r\n:2\r\n")
+        self.assertEqual(self.conn.call_raw("TAGLIST", "SORTBY", "NAME"), b"*4\r\n$1\r\nx\r\n:1\r\n$1\r\ny\r\n:2\r\n")
         self.assertEqual(self.call("QUERY", "SORTBY", "SIZE", "DESC", "WITHVALUES", "ANY", "y"),
                          [[b"b", b"22"], [b"a", b"1"]])
 
@@ -50,7 +50,7 @@ class Replies(harness.ServerCase):
         self.assertEqual(self.conn.call_raw("QUERYTAGS", "x", "y"), b"~1\r\n$1\r\na\r\n")
         self.assertEqual(self.conn.call_raw("TAGGET", "b"), b"~1\r\n$1\r\ny\r\n")
         self.assertEqual(self.conn.call_raw("TAGGET", "none"), b"_\r\n")
-        self.assertEqual(self.conn.call_raw("TAGLIST"), b"%2\r\n$1\r\nx\r\n:1\r\n$1\r\ny\r\n:2\r\n")
+        self.assertEqual(self.conn.call_raw("TAGLIST", "SORTBY", "NAME"), b"%2\r\n$1\r\nx\r\n:1\r\n$1\r\ny\r\n:2\r\n")
         self.assertIsInstance(self.call("META", "a"), Map)
         self.assertIsNone(self.call("META", "none"))
 
@@ -99,7 +99,7 @@ class Replies(harness.ServerCase):
         harness.wait_until(lambda: self.call("TAGCOUNT", "short") == [0], "every deadline passed")
         self.assertEqual(self.call("TAGCOUNT", "y"), [2])
         self.assertEqual(self.call("QUERY", "COUNTONLY", "EXPR", "*"), 2)
-        self.assertEqual(self.call("TAGLIST"), [b"x", 1, b"y", 2])
+        self.assertEqual(self.call("TAGLIST", "SORTBY", "NAME"), [b"x", 1, b"y", 2])
 
 
 @harness.nadbd_only("tags")
