@@ -270,3 +270,30 @@ Test(manifest, every_failing_call_is_reported_and_the_next_attempt_works)
         nadb_faulty_free(faulty);
     }
 }
+
+Test(manifest, slots_of_a_run_that_was_exchanged_are_held_until_they_are_released)
+{
+    struct nadb_manifest manifest;
+    nadb_manifest_init(&manifest);
+    for (uint64_t id = 1; id <= 3; id++) {
+        const struct nadb_manifest_entry entry = {.id = id, .state = NADB_SEGMENT_SEALED};
+        cr_assert_eq(nadb_manifest_add(&manifest, &entry)->slot, id - 1);
+    }
+    uint32_t slot = 0;
+    cr_assert(nadb_manifest_reserve(&manifest, &slot));
+    cr_assert_eq(slot, 3);
+    const struct nadb_manifest_entry made = {.id = 4, .slot = slot, .state = NADB_SEGMENT_SEALED};
+    nadb_manifest_exchange(&manifest, 1, 2, &made);
+    cr_assert_eq(manifest.count, 2);
+    cr_assert_eq(manifest.entries[0].id, 4);
+    cr_assert_eq(manifest.entries[1].id, 3);
+
+    const struct nadb_manifest_entry next = {.id = 5, .state = NADB_SEGMENT_ACTIVE};
+    manifest.slot_next = 0; /* all have been given once */
+    cr_assert_eq(nadb_manifest_add(&manifest, &next)->slot, 4);
+    nadb_manifest_remove(&manifest, 5);
+    nadb_manifest_release(&manifest);
+    manifest.slot_next = 0;
+    cr_assert_eq(nadb_manifest_add(&manifest, &next)->slot, 0);
+    nadb_manifest_fini(&manifest);
+}

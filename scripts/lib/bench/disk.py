@@ -1,0 +1,224 @@
+"""Values on disk: memory of a key, restart, room on disk under steady overwriting, what others feel
+of background work, cold reads, compression of real files.
+
+nadbd runs with the fs backend, written and synced every second; redis-server keeps nothing but for
+the restart, where it loads its RDB file. Files are in the page cache: what is measured of reading is
+the server's part, not the disk's.
+"""
+
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+
+from common import (LOAD_CPU, Subject, describe_machine, nadbd_path, note, redis_path, steady_rss)
+from probe import Probe
+from resp import encode
+
+SEED = 20261125
+BATCH = 500
+CONNECTIONS = 50
+VALUE_BYTES = 1000
+FILES_BYTES_MAX = 300 << 20
+LINE = "{:<58} {:>14} {:>14} {:>8}"
+
+
+class Amounts:
+    def __init__(self, is_quick):
+        self.keys = 200_000 if is_quick else 5_000_000
+        self.live_keys = 50_000 if is_quick else 1_000_000     # of VALUE_BYTES
+        self.overwrites = 3 * self.live_keys
+        self.reads = 20_000 if is_quick else 300_000
+
+
+def add(rows, what, redis, nadbd, form="{:.2f}"):
+    rows.append((what, redis, nadbd, form))
+    note(f"{what}: " + ", ".join(
+        f"{name} {form.format(value)}" for name, value in (("redis", redis), ("nadbd", nadbd))
+        if value is not None))
+
+
+def redis_subject(**more):
+    return Subject("redis", redis_path(), {"save": "", "appendonly": "no", **more})
+
+
+def nadbd_subject(**more):
+    return Subject("nadbd", nadbd_path(), {name.replace("_", "-"): value for name, value in more.items()})
+
+
+def wait_info(server, condition):
+    while not condition(server.info()):
+        time.sleep(0.1)
+
+
+def go_cold(subject, keys):
+    """Everything that can leave memory does."""
+    subject.settle()
+    subject.server.call("CONFIG", "SET", "maxmemory", "1")
+    wait_info(subject.server, lambda info: int(info["nadb_cold_keys"]) >= keys)
+
+
+# ---- memory and restart ----
+
+def restart_s(subject):
+    began = time.monotonic()
+    subject.server.start()
+    return time.monotonic() - began
+
+
+def bench_keys(amounts, rows):
+    found = {}
+    for subject in (redis_subject(), nadbd_subject()):
+        subject.server.prefix = []
+        with subject.server as server:
+            before = server.rss_bytes()
+            subject.load("fill", CONNECTIONS, 64, amounts.keys, amounts.keys)
+            warm = (steady_rss(server) - before) / amounts.keys
+            cold = None
+            if subject.name == "nadbd":
+                go_cold(subject, amounts.keys)
+                cold = (steady_rss(server) - before) / amounts.keys
+                rates = [subject.load("get", CONNECTIONS, pipeline, amounts.reads, amounts.keys)[0]
+                         for pipeline in (1, 32)]
+            else:
+                rates = [subject.load("get", CONNECTIONS, pipeline, amounts.reads, amounts.keys)[0]
+                         for pipeline in (1, 32)]
+            server.call("CONFIG", "SET", "maxmemory", "0")
+            server.call("SAVE")
+            server.stop()
+            found[subject.name] = (warm, cold, rates, restart_s(subject))
+            if server.call("DBSIZE") != amounts.keys:
+                sys.exit(f"{subject.name}: keys are missing after the restart")
+    redis, nadbd = found["redis"], found["nadbd"]
+    add(rows, "memory of a key, values in memory, bytes", redis[0], nadbd[0], "{:.0f}")
+    add(rows, "memory of a key, values on disk, bytes", redis[0], nadbd[1], "{:.0f}")
+    add(rows, f"restart with {amounts.keys:,} keys, s", redis[3], nadbd[3])
+    add(rows, "random GETs a second, pipeline 1 (nadbd: values on disk)", redis[2][0], nadbd[2][0], "{:,.0f}")
+    add(rows, "random GETs a second, pipeline 32 (nadbd: values on disk)", redis[2][1], nadbd[2][1], "{:,.0f}")
+
+
+# ---- overwriting ----
+
+def disk_bytes(server):
+    return sum(entry.stat().st_size for entry in os.scandir(server.folder)
+               if entry.name.endswith(".seg"))
+
+
+def written_bytes(server):
+    with open(f"/proc/{server.pid}/io", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("write_bytes"))
+
+
+def values(rng):
+    """Values that do not compress."""
+    block = rng.randbytes(1 << 20)
+    while True:
+        at = rng.randrange(len(block) - VALUE_BYTES)
+        yield block[at:at + VALUE_BYTES]
+
+
+def write_some(conn, numbers, value):
+    for first in range(0, len(numbers), BATCH):
+        part = numbers[first:first + BATCH]
+        conn.send(b"".join(encode("SET", b"doc:%09d" % number, next(value)) for number in part))
+        for _ in part:
+            if conn.read() != "OK":
+                sys.exit("a SET was refused")
+
+
+def bench_overwriting(amounts, rows):
+    rng = random.Random(SEED)
+    value = values(rng)
+    subject = nadbd_subject()
+    with subject.server as server, server.connect() as conn:
+        write_some(conn, range(amounts.live_keys), value)
+        subject.settle()
+        live, before, most, sent = disk_bytes(server), written_bytes(server), 0, 0
+        began = time.monotonic()
+        while sent < amounts.overwrites:
+            part = [rng.randrange(amounts.live_keys) for _ in range(amounts.live_keys // 20)]
+            write_some(conn, part, value)
+            sent += len(part)
+            most = max(most, disk_bytes(server))
+        rate = sent / (time.monotonic() - began)
+        subject.settle()
+        wait_info(server, lambda info: info["nadb_compacting"] == "0")
+        client = sent * (VALUE_BYTES + 13)
+        add(rows, f"{live / 1e9:.2f} GB overwritten {sent // amounts.live_keys} times: most room on disk / live",
+            None, most / live)
+        add(rows, "room on disk at the end / live", None, disk_bytes(server) / live)
+        add(rows, "bytes written to disk / bytes from clients", None, (written_bytes(server) - before) / client)
+        add(rows, "overwrites a second (a client in Python)", None, rate, "{:,.0f}")
+        bench_others(rows, subject, conn, amounts, value)
+
+
+# ---- what others feel ----
+
+def late_ms(server, action):
+    with Probe(server.address, ("GET", "doc:000000001")) as probe:
+        began = time.monotonic()
+        action()
+        ended = max(time.monotonic(), began + 1)
+        time.sleep(max(0, ended - time.monotonic()))
+    return probe.late(began, ended)[0] * 1e3
+
+
+def bench_others(rows, subject, conn, amounts, value):
+    server = subject.server
+    quiet = [late_ms(server, lambda: time.sleep(3)) for _ in range(3)]
+    add(rows, "GET of another client, 99th percentile, nothing else going on, ms", None, statistics.median(quiet))
+    numbers = list(range(amounts.live_keys // 2))
+    write_some(conn, numbers, value)
+    add(rows, "... while half of it is flushed", None, late_ms(server, subject.settle))
+    add(rows, "... while all of it is compacted", None, late_ms(server, lambda: server.call("COMPACT")))
+    with tempfile.TemporaryDirectory() as place:
+        add(rows, "... while it is backed up", None,
+            late_ms(server, lambda: server.call("BACKUP", f"{place}/backup")))
+
+
+# ---- real files ----
+
+def bench_compression(rows):
+    subject = nadbd_subject()
+    files, size = [], 0
+    for folder, _, names in os.walk("/usr/share"):
+        for name in names:
+            path = os.path.join(folder, name)
+            if os.path.isfile(path) and not os.path.islink(path) and size < FILES_BYTES_MAX:
+                files.append(path)
+                size += os.path.getsize(path)
+    with subject.server as server, server.connect() as conn:
+        before = subject.cpu_s()
+        for path in files:
+            with open(path, "rb") as file:
+                conn.call("SET", path, file.read())
+        subject.settle()
+        cpu = subject.cpu_s() - before
+        add(rows, f"{len(files):,} files of /usr/share, {size / 1e6:.0f} MB: on disk / their size",
+            None, disk_bytes(server) / size)
+        add(rows, "CPU for that, s for each 100 MB", None, cpu / size * 1e8)
+
+
+def run(is_quick, rounds):
+    """Measures everything, each once: `rounds` is not used."""
+    del rounds
+    amounts, rows = Amounts(is_quick), []
+    bench_keys(amounts, rows)
+    everywhere = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {int(LOAD_CPU)})
+    try:
+        bench_overwriting(amounts, rows)
+        bench_compression(rows)
+    finally:
+        os.sched_setaffinity(0, everywhere)
+    return {"machine": describe_machine(), "rows": rows}
+
+
+def show(result):
+    print(f"\n{result['machine']}; values on disk\n")
+    print(LINE.format("", "redis", "nadbd", "nadbd /"))
+    for what, redis, nadbd, form in result["rows"]:
+        ratio = f"{nadbd / redis:.2f}x" if redis else ""
+        print(LINE.format(what, form.format(redis) if redis is not None else "", form.format(nadbd), ratio))
