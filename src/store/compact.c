@@ -42,9 +42,12 @@
 #define JUDGE_CHUNK    256u
 #define JUDGE_PREFETCH 8u
 #define MOVES_FIRST    1024u
-#define LOOK_US        UINT64_C(1000000)  /* between looks for something to do */
-#define RETRY_US       UINT64_C(30000000) /* after a failure */
-#define USE_SHARE      64u /* segments with less than a full one over this are not looked at */
+/* One part in so many of everything that was written is dead. */
+#define URGENT_PARTS 4u
+
+#define LOOK_US   UINT64_C(1000000)  /* between looks for something to do */
+#define RETRY_US  UINT64_C(30000000) /* after a failure */
+#define USE_SHARE 64u /* segments with less than a full one over this are not looked at */
 
 /* So many small neighbours are put together even if nothing of them is dead. */
 #define SMALL_RUN   8u
@@ -95,6 +98,7 @@ struct nadb_compact {
     uint64_t pass_end_id; /* segments from this one on came later; UINT64_MAX: not known yet */
     uint64_t started_us;
     uint64_t budget_from_us, budget_bytes; /* of the run: for the rate */
+    bool is_urgent;                        /* ... which does not hold then */
     struct nadb_compact_report report, last;
 
     /* the run */
@@ -388,6 +392,18 @@ static void begin_pass(struct nadb_compact *c)
         c, &c->report.segments_before, &c->report.records_before, &c->report.bytes_before);
 }
 
+/* Is so much dead that the disk fills faster than the rate allows to empty it? */
+static bool is_urgent(const struct nadb_store *store)
+{
+    uint64_t total = 0;
+    uint64_t needed = 0;
+    for (size_t i = 0; i < store->use_cap; i++) {
+        total += store->use[i].total;
+        needed += store->use[i].live + store->use[i].kept;
+    }
+    return total / URGENT_PARTS > needed / (URGENT_PARTS - 1);
+}
+
 static void begin_copy(struct nadb_compact *c)
 {
     struct nadb_store *store = c->store;
@@ -398,6 +414,7 @@ static void begin_copy(struct nadb_compact *c)
     c->out_total = c->out_kept = 0;
     c->budget_from_us = store->now_us;
     c->budget_bytes = 0;
+    c->is_urgent = is_urgent(store);
     submit(c, STEP_COPY, NADB_COMPACT_COPY);
 }
 
@@ -584,7 +601,7 @@ static bool move_some(struct nadb_compact *c, uint64_t budget_us)
 /* The next part may be copied when the rate allows it. */
 static uint64_t rate_due_us(const struct nadb_compact *c)
 {
-    uint64_t rate = c->wish.pass != 0 ? 0 : c->store->compact_rate_bytes;
+    uint64_t rate = c->wish.pass != 0 || c->is_urgent ? 0 : c->store->compact_rate_bytes;
     return rate == 0 ? 0
                      : c->budget_from_us + (uint64_t)((double)c->budget_bytes / (double)rate * 1e6);
 }
