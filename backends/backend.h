@@ -208,6 +208,7 @@ typedef void nadb_backend_read_fn(
  * run's place. Nothing changes before publish: a crash leaves the run or its replacement, whole.
  *
  *     begin -> (read -> write)* -> finish -> publish -> end(true)
+ *     begin -> skip -> finish -> publish -> end(true)
  *        any of them -> end(false)
  *
  * All of it may run beside write, read and list; there is one compaction at a time. */
@@ -220,6 +221,7 @@ struct nadb_segment_info {
     uint64_t last_seq; /* the newest batch in it or before it */
     bool is_closed;    /* takes no more batches */
     bool is_pinned;    /* must stay until the next start */
+    bool has_guests;   /* records with another segment's number are in it */
 };
 
 /* The segments in the order of the log, in *ret, which the caller frees. With `must_close` the one
@@ -258,6 +260,8 @@ struct nadb_compact_ops {
     enum nadb_err (*write)(struct nadb_compaction *compaction,
         const struct nadb_replay_chunk *chunk, const uint8_t *verdicts, uint64_t *ret_locs,
         struct nadb_error *reterr);
+    /* In place of reading and writing: every entry of the run is dropped. */
+    enum nadb_err (*skip)(struct nadb_compaction *compaction, struct nadb_error *reterr);
     /* Makes the new segment whole and stable. */
     enum nadb_err (*finish)(struct nadb_compaction *compaction, struct nadb_compact_result *ret,
         struct nadb_error *reterr);

@@ -66,6 +66,7 @@ enum nadb_err nadb_fs__list(struct nadb_fs *fs, bool must_close, struct nadb_seg
             .is_closed = !is_active,
             .is_pinned = nadb_fs_readers_is_forwarding(&fs->readers, entry->slot) ||
                          (fs->stale.file >= 0 && fs->stale.id == entry->id),
+            .has_guests = nadb_fs_readers_has_guests(&fs->readers, entry->slot),
         };
     }
     nadb_fs__unlock(fs);
@@ -334,6 +335,69 @@ static enum nadb_err write_part(struct nadb_compaction *c, const struct nadb_rep
     return err;
 }
 
+/* ---- skip ---- */
+
+/* Notes the batches of one input, of which nothing is kept but what their times say. */
+static enum nadb_err skip_batches(struct nadb_compaction *c, struct nadb_segment_walk *walk,
+    const char *name, struct nadb_error *reterr)
+{
+    struct survivors nobody = {.chunk = NULL};
+    enum nadb_walk_result result;
+    while (
+        (result = nadb_segment_walk_next(walk)) == NADB_WALK_FRAME || result == NADB_WALK_BATCH) {
+        const struct nadb_fs_chunk_frame frame = {
+            .seq = walk->frame.seq,
+            .wall_ms = walk->frame.wall_ms,
+            .last_version = walk->frame.last_version,
+        };
+        if (c->has_pending && frame.wall_ms < c->pending.wall_ms) {
+            enum nadb_err err = append(c, &nobody, 0, NULL, reterr);
+            if (err != NADB_OK) {
+                return err;
+            }
+        }
+        take_frame(c, &frame);
+    }
+    return result == NADB_WALK_END
+               ? NADB_OK
+               : nadb_error_set(reterr, result == NADB_WALK_ERROR ? NADB_EIO : NADB_ECORRUPT,
+                     walk->sys_errno, "segment '%s': damaged at offset %llu", name,
+                     (unsigned long long)walk->next.offset);
+}
+
+static enum nadb_err skip_input(struct nadb_compaction *c, const struct nadb_manifest_entry *entry,
+    char *window, struct nadb_error *reterr)
+{
+    const struct nadb_fs_io *io = c->fs->io;
+    char name[NADB_SEGMENT_NAME_BYTES];
+    nadb_segment_name(name, entry->id);
+    int file = io->open_file(io, c->fs->dir, name, NADB_FS_OPEN_READ);
+    if (file < 0) {
+        return nadb_error_set(reterr, NADB_EIO, -file, "segment '%s': open", name);
+    }
+    const struct nadb_segment_point from = {
+        .offset = NADB_SEGMENT_HEADER_BYTES, .chain = entry->base};
+    struct nadb_segment_walk walk;
+    nadb_segment_walk_begin(&walk, io, file, nadb_segment_seed(c->fs->manifest.store_id, entry->id),
+        &from, end_of_batches(entry), window, false);
+    enum nadb_err err = skip_batches(c, &walk, name, reterr);
+    (void)io->close_file(io, file); /* nothing was written */
+    return err;
+}
+
+static enum nadb_err skip(struct nadb_compaction *c, struct nadb_error *reterr)
+{
+    char *window = nadb_mem_alloc(NADB_WALK_WINDOW_BYTES);
+    enum nadb_err err = NADB_OK;
+    for (size_t i = 0; err == NADB_OK && i < c->count; i++) {
+        if (!is_empty(&c->inputs[i])) {
+            err = skip_input(c, &c->inputs[i], window, reterr);
+        }
+    }
+    nadb_mem_free(window);
+    return err;
+}
+
 /* ---- the end ---- */
 
 static enum nadb_err finish(
@@ -425,6 +489,7 @@ const struct nadb_compact_ops nadb_fs__compact_ops = {
     .begin = begin,
     .read = read_part,
     .write = write_part,
+    .skip = skip,
     .finish = finish,
     .publish = publish,
     .end = end,

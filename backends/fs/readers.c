@@ -114,6 +114,14 @@ bool nadb_fs_readers_is_forwarding(struct nadb_fs_readers *readers, uint32_t slo
     return is_forwarding;
 }
 
+bool nadb_fs_readers_has_guests(struct nadb_fs_readers *readers, uint32_t slot)
+{
+    lock(readers);
+    bool has_guests = slot < readers->place_count && readers->places[slot].has_guests;
+    unlock(readers);
+    return has_guests;
+}
+
 void nadb_fs_readers_forward(
     struct nadb_fs_readers *readers, uint32_t slot, uint64_t from, uint32_t to_slot, uint64_t to)
 {
@@ -121,6 +129,7 @@ void nadb_fs_readers_forward(
     NADB_ASSERT(slot < readers->place_count && to_slot < readers->place_count);
     struct nadb_fs_place *place = &readers->places[slot];
     NADB_ASSERT(place->is_known && place->id < readers->places[to_slot].id);
+    readers->places[to_slot].has_guests = true;
     place->is_forwarded = true;
     place->from = from;
     place->to_slot = to_slot;

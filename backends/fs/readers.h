@@ -28,6 +28,7 @@
 struct nadb_fs_place {
     bool is_known;
     bool is_forwarded; /* what lies from `from` on was copied to `to` of slot `to_slot` */
+    bool has_guests;   /* another slot is forwarded to here */
     uint32_t to_slot;
     uint64_t id;
     uint64_t seed;
@@ -73,6 +74,9 @@ void nadb_fs_readers_add(
 
 /* Is part of what the slot named to be found in another segment? */
 bool nadb_fs_readers_is_forwarding(struct nadb_fs_readers *readers, uint32_t slot);
+
+/* Is part of what another slot named to be found in this one's segment? */
+bool nadb_fs_readers_has_guests(struct nadb_fs_readers *readers, uint32_t slot);
 
 /* The slot names nothing any more. */
 void nadb_fs_readers_remove(struct nadb_fs_readers *readers, uint32_t slot);

@@ -18,7 +18,6 @@
 #define ZERO_AHEAD_BYTES     ((uint64_t)ZERO_BLOCK_BYTES * ZERO_BLOCKS)
 #define ZERO_BATCH_BYTES_MAX (ZERO_AHEAD_BYTES / 8)
 
-/* After a frame of at least this much, reading on behind its header would be a waste. */
 /* A value is stored compressed when that saves at least this much, the record's extra word
  * included; shorter ones are not tried. */
 #define PACKED_GAIN_MIN 16u
@@ -31,6 +30,7 @@
 #define PROBE_LEN        (1u << 13)
 #define PROBE_GAIN_SHARE 16u
 
+/* After a frame of at least this much, reading on behind its header would be a waste. */
 #define WALK_SKIP_BYTES   (1u << 16)
 #define WALK_HEADER_BYTES (1u << 12)
 

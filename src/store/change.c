@@ -92,7 +92,7 @@ void nadb_change__exchange(
     if (old != NULL) {
         disarm(space, old);
         if (nadb_store__is_placed(old)) {
-            nadb_usage__drop(store, nadb_rec_place(old), nadb_wbuf__cost(old));
+            nadb_usage__drop(store, nadb_rec_place(old), nadb_wbuf__cost(old), rec != NULL);
         }
     }
     if (rec != NULL) {
@@ -133,7 +133,7 @@ static void retire_old(struct nadb_store *store, struct nadb_space *space, struc
                                    .old = old,
                                    .rec = rec});
     } else if (old != NULL) {
-        nadb_flight__dispose(store, old);
+        nadb_flight__dispose(store, old, rec != NULL);
     }
 }
 
@@ -148,7 +148,7 @@ static void note_edit(
         store->buf.bytes = store->buf.bytes - cost_before + nadb_wbuf__cost(rec);
     } else {
         if (rec->flags & NADB_REC_HAS_DISK) {
-            nadb_usage__drop(store, nadb_rec_place(rec), cost_before);
+            nadb_usage__drop(store, nadb_rec_place(rec), cost_before, true);
         }
         nadb_wbuf__put(store, space, rec);
     }

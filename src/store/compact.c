@@ -17,6 +17,11 @@
  *     REST     waits until nothing that the undo log could bring back has an old place
  *     END      job: the run's files are removed
  *
+ * Of a run in which no record is left, and of which every record went because something newer of
+ * its key is further on in the log, nothing is needed: it is skipped without being read. Under a
+ * load that overwrites everything again and again that is how most segments end, so those that are
+ * dying fast are let die, as long as they take no more room than DYING_BUFFERS write buffers.
+ *
  * What is dead? A PUT is needed exactly while the index has its key with its version. A dead PUT
  * may still be what keeps an older one from coming back, when the key went by expiry or by an
  * INVALIDATE that the older one would not match: it becomes a DELETE, unless nothing older can be
@@ -44,6 +49,10 @@
 #define MOVES_FIRST    1024u
 /* One part in so many of everything that was written is dead. */
 #define URGENT_PARTS 4u
+
+/* A segment is dying fast when it lost one part in so many of what was live between two looks. */
+#define DYING_PARTS   4u
+#define DYING_BUFFERS 4u
 
 #define LOOK_US   UINT64_C(1000000)  /* between looks for something to do */
 #define RETRY_US  UINT64_C(30000000) /* after a failure */
@@ -89,7 +98,8 @@ struct nadb_compact {
     enum nadb_compact_state state;
     bool is_busy; /* a worker has it */
     bool must_stop;
-    uint64_t due_us; /* nothing happens before that */
+    uint64_t due_us;  /* nothing happens before that */
+    uint64_t look_us; /* when dying was looked at last */
 
     /* the pass */
     struct wish wish, next_wish;
@@ -99,6 +109,7 @@ struct nadb_compact {
     uint64_t started_us;
     uint64_t budget_from_us, budget_bytes; /* of the run: for the rate */
     bool is_urgent;                        /* ... which does not hold then */
+    bool is_patient;                       /* those that are dying fast are let die */
     struct nadb_compact_report report, last;
 
     /* the run */
@@ -113,6 +124,7 @@ struct nadb_compact {
     size_t move_count, move_cap, moved;
     uint32_t out_number;
     bool has_out;
+    bool is_skipping;  /* nothing of the run is needed */
     bool is_exchanged; /* the backend was told to publish: there is no way back */
     bool must_move_again;
     struct nadb_error abort_error; /* why the run was given up */
@@ -174,6 +186,10 @@ static enum nadb_err begin_run(struct nadb_compact *c)
 static enum nadb_err copy(struct nadb_compact *c)
 {
     enum nadb_err err = NADB_OK;
+    if (c->is_skipping) {
+        err = begin_run(c);
+        return err == NADB_OK ? ops_of(c)->skip(c->compaction, &c->error) : err;
+    }
     if (c->compaction == NULL) {
         err = begin_run(c);
     } else if (c->part.chunk.count > 0 || c->part.chunk.backend_private != NULL) {
@@ -281,10 +297,67 @@ static uint64_t dead_of(const struct nadb_segment_use *use)
     return use->total > needed ? use->total - needed : 0;
 }
 
-static bool is_worth_it(const struct nadb_store *store, const struct nadb_segment_use *use)
+/* Is nothing of it needed, whatever is in front of it? */
+static bool is_gone(const struct nadb_segment_use *use)
 {
+    return use->total > 0 && use->live == 0 && use->kept == 0 && !use->has_bare;
+}
+
+static bool may_skip(struct nadb_compact *c, const struct nadb_segment_info *info)
+{
+    return is_gone(nadb_usage__of(c->store, info->number)) && !info->has_guests;
+}
+
+struct sums {
+    uint64_t total, needed, kept;
+};
+
+static struct sums sum_up(const struct nadb_store *store)
+{
+    struct sums sums = {0};
+    for (size_t i = 0; i < store->use_cap; i++) {
+        sums.total += store->use[i].total;
+        sums.needed += store->use[i].live + store->use[i].kept;
+        sums.kept += store->use[i].kept;
+    }
+    return sums;
+}
+
+/* Is so much dead that the disk fills faster than the rate allows to empty it? */
+static bool is_urgent(const struct nadb_store *store)
+{
+    struct sums sums = sum_up(store);
+    return sums.total / URGENT_PARTS > sums.needed / (URGENT_PARTS - 1);
+}
+
+/* May those that are dying fast be waited for? */
+static bool is_patient(const struct nadb_store *store)
+{
+    struct sums sums = sum_up(store);
+    uint64_t needed = sums.needed / (URGENT_PARTS - 1) * URGENT_PARTS;
+    return sums.total <= needed + DYING_BUFFERS * store->buffer_size_bytes;
+}
+
+/* Notes which segments are dying fast; one that is seen for the first time has its chance. */
+static void look_at_dying(struct nadb_compact *c)
+{
+    if (c->store->now_us - c->look_us < LOOK_US) {
+        return;
+    }
+    c->look_us = c->store->now_us;
+    for (size_t i = 0; i < c->store->use_cap; i++) {
+        struct nadb_segment_use *use = &c->store->use[i];
+        use->is_dying = use->live_seen - use->live_seen / DYING_PARTS >= use->live;
+        use->live_seen = use->live;
+    }
+}
+
+static bool is_worth_it(const struct nadb_compact *c, const struct nadb_segment_use *use)
+{
+    const struct nadb_store *store = c->store;
     return store->compact_dead_percent > 0 && use->total >= store->segment_bytes / USE_SHARE &&
-           dead_of(use) * 100 >= use->total * store->compact_dead_percent;
+           dead_of(use) * 100 >= use->total * store->compact_dead_percent &&
+           !(c->is_patient && use->is_dying && !is_gone(use));
 }
 
 /* About what the segment's needed part takes on the disk. */
@@ -302,22 +375,25 @@ static bool is_free(const struct nadb_compact *c, const struct nadb_segment_info
     return info->is_closed && !info->is_pinned && info->last_seq <= c->store->batch_seq;
 }
 
-/* How many segments from `at` on go well into one. */
+/* How many segments from `at` on go well into one; those that can be skipped are not mixed with
+ * others. */
 static size_t run_from(struct nadb_compact *c, size_t at, bool is_pass)
 {
     uint64_t bytes = 0;
     size_t count = 0;
+    bool is_run_gone = false;
     while (at + count < c->list_count && count < NADB_COMPACT_RUN_MAX) {
         const struct nadb_segment_info *info = &c->list[at + count];
         const struct nadb_segment_use *use = nadb_usage__of(c->store, info->number);
         uint64_t needed = needed_bytes(c, info);
         bool is_small = info->bytes < c->store->segment_bytes / SMALL_SHARE;
-        bool is_wanted =
-            is_pass ? info->id < c->pass_end_id : is_small || is_worth_it(c->store, use);
+        bool is_wanted = is_pass ? info->id < c->pass_end_id : is_small || is_worth_it(c, use);
         bool has_room = count == 0 || bytes + needed <= c->store->segment_bytes;
-        if (!is_free(c, info) || !is_wanted || !has_room) {
+        bool is_alike = count == 0 || may_skip(c, info) == is_run_gone;
+        if (!is_free(c, info) || !is_wanted || !has_room || !is_alike) {
             break;
         }
+        is_run_gone = may_skip(c, info);
         bytes += needed;
         count++;
     }
@@ -336,17 +412,22 @@ static bool pick_of_pass(struct nadb_compact *c)
     return false;
 }
 
-/* Where most is dead; or where many small ones are. */
+/* Where most is dead; or where many small ones are. What can be skipped costs nothing and comes
+ * first. */
 static bool pick_best(struct nadb_compact *c)
 {
     uint64_t best = 0;
     bool is_found = false;
+    c->is_patient = is_patient(c->store);
     for (size_t i = 0; i < c->list_count;) {
         size_t count = run_from(c, i, false);
         uint64_t dead = 0;
         for (size_t k = 0; k < count; k++) {
             const struct nadb_segment_use *use = nadb_usage__of(c->store, c->list[i + k].number);
-            dead += is_worth_it(c->store, use) ? dead_of(use) : 0;
+            dead += is_worth_it(c, use) ? dead_of(use) : 0;
+        }
+        if (dead > 0 && may_skip(c, &c->list[i])) {
+            dead = UINT64_MAX;
         }
         bool is_candidate = dead > 0 || count >= SMALL_RUN;
         if (is_candidate && (!is_found || dead > best)) {
@@ -392,18 +473,6 @@ static void begin_pass(struct nadb_compact *c)
         c, &c->report.segments_before, &c->report.records_before, &c->report.bytes_before);
 }
 
-/* Is so much dead that the disk fills faster than the rate allows to empty it? */
-static bool is_urgent(const struct nadb_store *store)
-{
-    uint64_t total = 0;
-    uint64_t needed = 0;
-    for (size_t i = 0; i < store->use_cap; i++) {
-        total += store->use[i].total;
-        needed += store->use[i].live + store->use[i].kept;
-    }
-    return total / URGENT_PARTS > needed / (URGENT_PARTS - 1);
-}
-
 static void begin_copy(struct nadb_compact *c)
 {
     struct nadb_store *store = c->store;
@@ -415,6 +484,10 @@ static void begin_copy(struct nadb_compact *c)
     c->budget_from_us = store->now_us;
     c->budget_bytes = 0;
     c->is_urgent = is_urgent(store);
+    c->is_skipping = may_skip(c, &c->list[c->at]);
+    for (size_t i = 0; c->is_skipping && i < c->count; i++) {
+        c->report.dropped_overwritten += c->list[c->at + i].records;
+    }
     submit(c, STEP_COPY, NADB_COMPACT_COPY);
 }
 
@@ -575,7 +648,7 @@ static void move_one(struct nadb_store *store, const struct move *move)
         return;
     }
     uint64_t cost = nadb_wbuf__cost(rec);
-    nadb_usage__drop(store, nadb_rec_place(rec), cost);
+    nadb_usage__drop(store, nadb_rec_place(rec), cost, true);
     nadb_rec_set_place(rec, move->loc);
     nadb_usage__take(store, move->loc, cost);
 }
@@ -651,6 +724,7 @@ static void publish_done(struct nadb_compact *c)
             .total = c->out_total,
             .kept = c->out_kept,
             .cleaned = c->wish.is_scoped ? 0 : c->begin_version,
+            .has_bare = true, /* what went since it was judged may have left nothing newer */
         };
     }
     c->is_published = true;
@@ -669,6 +743,7 @@ static void end_done(struct nadb_compact *c)
             nadb_usage__forget(c->store, c->list[c->at + i].number);
         }
         c->store->stats.compactions++;
+        c->store->stats.skipped_segments += c->is_skipping ? c->count : 0;
     }
     forget_run(c);
     if (was_aborted || c->must_stop) {
@@ -695,6 +770,8 @@ static void done(struct nadb_job *job)
         give_up(c);
     } else if (c->step == STEP_LIST) {
         choose(c);
+    } else if (c->step == STEP_COPY && c->is_skipping) {
+        submit(c, STEP_FINISH, NADB_COMPACT_FINISH);
     } else if (c->step == STEP_COPY) {
         part_done(c);
     } else {
@@ -747,22 +824,20 @@ static void begin_list(struct nadb_compact *c, bool must_close)
 static bool is_called_for(struct nadb_compact *c)
 {
     struct nadb_store *store = c->store;
-    uint64_t total = 0;
-    uint64_t kept = 0;
+    struct sums sums = sum_up(store);
     bool is_found = false;
+    c->is_patient = is_patient(store);
     for (uint32_t i = 0; i < store->use_cap; i++) {
         const struct nadb_segment_use *use = &store->use[i];
-        total += use->total;
-        kept += use->kept;
-        is_found = is_found || (i != store->use_active && is_worth_it(store, use));
+        is_found = is_found || (i != store->use_active && is_worth_it(c, use));
     }
     uint64_t segments = store->stats.backend.segments;
     if (segments >= c->segments_seen + SMALL_RUN || segments < c->segments_seen) {
         c->segments_seen = segments;
         is_found = true;
     }
-    if (store->compact_dead_percent > 0 && total >= store->segment_bytes &&
-        kept * 100 >= total * store->compact_dead_percent) {
+    if (store->compact_dead_percent > 0 && sums.total >= store->segment_bytes &&
+        sums.kept * 100 >= sums.total * store->compact_dead_percent) {
         c->next_wish.pass = ++c->passes; /* only a pass gets rid of what had to be kept */
     }
     return is_found && store->compact_dead_percent > 0;
@@ -817,7 +892,11 @@ static void go_on_resting(struct nadb_compact *c)
 bool nadb_compact__step(struct nadb_store *store, uint64_t budget_us)
 {
     struct nadb_compact *c = store->compact;
-    if (c->is_busy || store->backend_ops->compact == NULL) {
+    if (store->backend_ops->compact == NULL) {
+        return false;
+    }
+    look_at_dying(c);
+    if (c->is_busy) {
         return false;
     }
     switch (c->state) {

@@ -275,7 +275,7 @@ uint64_t nadb_flight__due_in_ms(const struct nadb_store *store)
 
 /* ---- landing ---- */
 
-void nadb_flight__dispose(struct nadb_store *store, struct nadb_rec *rec)
+void nadb_flight__dispose(struct nadb_store *store, struct nadb_rec *rec, bool is_superseded)
 {
     struct nadb_flight *flight = &store->flight;
     if (!nadb_store__is_frozen(store, rec)) {
@@ -288,6 +288,7 @@ void nadb_flight__dispose(struct nadb_store *store, struct nadb_rec *rec)
             nadb_mem_realloc(flight->stale, flight->stale_cap * sizeof(struct nadb_rec *));
     }
     flight->stale[flight->stale_count++] = rec;
+    flight->has_bare_stale |= !is_superseded;
 }
 
 /* Nothing is frozen any more. */
@@ -297,11 +298,13 @@ static void end_flight(struct nadb_store *store)
     for (size_t i = 0; i < flight->stale_count; i++) {
         struct nadb_rec *rec = flight->stale[i];
         if (nadb_store__is_placed(rec)) {
-            nadb_usage__drop(store, nadb_rec_place(rec), nadb_wbuf__cost(rec));
+            nadb_usage__drop(
+                store, nadb_rec_place(rec), nadb_wbuf__cost(rec), !flight->has_bare_stale);
         }
         nadb_rec_free(rec);
     }
     flight->stale_count = 0;
+    flight->has_bare_stale = false;
     if (flight->stale_cap > LAND_CHUNK) {
         nadb_mem_free(flight->stale);
         flight->stale = NULL;

@@ -138,9 +138,9 @@ static void free_discarded(void *ctx, struct nadb_rec *rec)
     }
     store->cold.count -= nadb_rec_is_cold(rec);
     if (nadb_store__is_placed(rec)) {
-        nadb_usage__drop(store, nadb_rec_place(rec), nadb_wbuf__cost(rec));
+        nadb_usage__drop(store, nadb_rec_place(rec), nadb_wbuf__cost(rec), false);
     }
-    nadb_flight__dispose(store, rec);
+    nadb_flight__dispose(store, rec, false);
 }
 
 bool nadb_space__sweep(struct nadb_store *store, uint64_t budget_us)

@@ -461,8 +461,10 @@ static void apply(struct nadb_store *store, struct part *part, size_t at)
         store->replay->version_max = entry->version;
     }
     if (entry->kind == NADB_ENTRY_PUT) {
-        nadb_usage__of(store, nadb_loc_segment(part->chunk.locs[at]))->total +=
-            entry->key.len + entry->value.len + entry->tags.len + NADB_WBUF_ENTRY_COST;
+        struct nadb_segment_use *use =
+            nadb_usage__of(store, nadb_loc_segment(part->chunk.locs[at]));
+        use->has_bare = true; /* who died of what is not worth knowing */
+        use->total += entry->key.len + entry->value.len + entry->tags.len + NADB_WBUF_ENTRY_COST;
     } else {
         nadb_usage__wrote(store, part->chunk.locs[at], NADB_WBUF_ENTRY_COST, false);
     }

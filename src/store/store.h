@@ -382,6 +382,7 @@ struct nadb_store_stats {
     uint64_t cold_keys; /* whose values are on disk only */
     uint64_t dropped_values, fetched_values, fetch_failures;
     uint64_t compactions, compaction_failures; /* runs of segments */
+    uint64_t skipped_segments;                 /* that compaction did not have to read */
 };
 
 void nadb_store_stats(const struct nadb_store *store, struct nadb_store_stats *ret);

@@ -195,6 +195,7 @@ struct nadb_flight {
     /* loop: replaced or removed while frozen; freed when the flight has landed */
     struct nadb_rec **stale;
     size_t stale_count, stale_cap;
+    bool has_bare_stale; /* one of them went with nothing newer of its key */
 };
 
 void nadb_flight__init(struct nadb_store *store);
@@ -212,8 +213,9 @@ uint64_t nadb_flight__due_in_ms(const struct nadb_store *store);
 /* Who was told to wait may try again. */
 void nadb_flight__admit_waiters(struct nadb_store *store);
 
-/* Frees `rec`, out of the index by now: at once, or when the worker that may read it is done. */
-void nadb_flight__dispose(struct nadb_store *store, struct nadb_rec *rec);
+/* Frees `rec`, out of the index by now: at once, or when the worker that may read it is done.
+ * `is_superseded` as in nadb_usage__drop. */
+void nadb_flight__dispose(struct nadb_store *store, struct nadb_rec *rec, bool is_superseded);
 
 /* ---- replay.c ---- */
 
@@ -361,10 +363,14 @@ void nadb_space__note_epoch(
 /* ---- usage.c ---- */
 
 struct nadb_segment_use {
-    uint64_t total;   /* all that was written to it */
-    uint64_t live;    /* of the records in the index that are in it */
-    uint64_t kept;    /* not records, and needed as compaction saw it */
-    uint64_t cleaned; /* the version when it was compacted; 0: it was not */
+    uint64_t total;     /* all that was written to it */
+    uint64_t live;      /* of the records in the index that are in it */
+    uint64_t kept;      /* not records, and needed as compaction saw it */
+    uint64_t cleaned;   /* the version when it was compacted; 0: it was not */
+    uint64_t live_seen; /* `live` when compaction last looked */
+    bool is_dying;      /* fast, then */
+    bool has_bare;      /* something in it is no record, or went with nothing newer of its key in
+                           the log */
 };
 
 struct nadb_segment_use *nadb_usage__of(struct nadb_store *store, uint32_t number);
@@ -374,7 +380,9 @@ void nadb_usage__wrote(struct nadb_store *store, uint64_t loc, uint64_t cost, bo
 
 /* A record that is kept there comes into the index, or goes. */
 void nadb_usage__take(struct nadb_store *store, uint64_t loc, uint64_t cost);
-void nadb_usage__drop(struct nadb_store *store, uint64_t loc, uint64_t cost);
+
+/* `is_superseded`: the log has something newer of its key, or will have. */
+void nadb_usage__drop(struct nadb_store *store, uint64_t loc, uint64_t cost, bool is_superseded);
 
 void nadb_usage__forget(struct nadb_store *store, uint32_t number); /* the segment is gone */
 void nadb_usage__fini(struct nadb_store *store);

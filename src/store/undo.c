@@ -39,7 +39,8 @@ void nadb_undo__push(struct nadb_store *store, const struct nadb_undo *undo)
 static void forget_place(struct nadb_store *store, const struct nadb_undo *undo)
 {
     if (undo->left_dirty && nadb_store__is_placed(undo->old)) {
-        nadb_usage__drop(store, nadb_rec_place(undo->old), nadb_wbuf__cost(undo->old));
+        nadb_usage__drop(
+            store, nadb_rec_place(undo->old), nadb_wbuf__cost(undo->old), undo->rec != NULL);
     }
 }
 
@@ -79,7 +80,7 @@ static void undo_record(struct nadb_store *store, const struct nadb_undo *undo)
     }
     bool is_dead = undo->dead_by != 0 && undo->dead_by <= store->durable;
     if (is_dead || (undo->is_expiry && is_backends(store, undo->old))) {
-        nadb_flight__dispose(store, undo->old);
+        nadb_flight__dispose(store, undo->old, false);
         return;
     }
     nadb_watch__touch(store, undo->space->owner, hash);

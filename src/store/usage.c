@@ -30,6 +30,7 @@ void nadb_usage__wrote(struct nadb_store *store, uint64_t loc, uint64_t cost, bo
     struct nadb_segment_use *use = nadb_usage__of(store, nadb_loc_segment(loc));
     use->total += cost;
     use->live += is_put ? cost : 0;
+    use->has_bare |= !is_put;
 }
 
 void nadb_usage__take(struct nadb_store *store, uint64_t loc, uint64_t cost)
@@ -37,10 +38,11 @@ void nadb_usage__take(struct nadb_store *store, uint64_t loc, uint64_t cost)
     nadb_usage__of(store, nadb_loc_segment(loc))->live += cost;
 }
 
-void nadb_usage__drop(struct nadb_store *store, uint64_t loc, uint64_t cost)
+void nadb_usage__drop(struct nadb_store *store, uint64_t loc, uint64_t cost, bool is_superseded)
 {
     struct nadb_segment_use *use = nadb_usage__of(store, nadb_loc_segment(loc));
     use->live -= use->live < cost ? use->live : cost;
+    use->has_bare |= !is_superseded;
 }
 
 void nadb_usage__forget(struct nadb_store *store, uint32_t number)

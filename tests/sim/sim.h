@@ -42,7 +42,7 @@ struct sim_counts {
     uint64_t failed_opens;
     uint64_t failed_flushes, unknown;
     uint64_t refusals;
-    uint64_t compactions;
+    uint64_t compactions, skips; /* the latter are segments */
 };
 
 struct sim {
@@ -64,7 +64,8 @@ struct sim {
     enum nadb_err opened_err, closed_err;
     struct nadb_error opened_error;
     uint64_t opened_version;
-    uint64_t hold_max; /* of the replies since the last flush that failed */
+    uint64_t hold_max;   /* of the replies since the last flush that failed */
+    uint64_t overwrites; /* changes to come that overwrite a few keys: segments die whole */
     struct sim_counts counts;
 };
 

@@ -5,6 +5,11 @@
 #include "src/base/mem.h"
 #include "tests/sim/sim.h"
 
+/* Once in so many changes the next ones all overwrite a few keys. */
+#define OVERWRITE_EVERY  400u
+#define OVERWRITES_MAX   300u
+#define OVERWRITTEN_KEYS 3u
+
 #define COMMANDS_EACH_TURN 4u
 #define LONG_KEY_LEN       300u
 
@@ -153,7 +158,7 @@ static void do_put(struct sim *sim, unsigned keyspace, unsigned key)
         .value = (uint32_t)nadb_rng_next(&sim->rng),
         .len = (uint32_t)some_len(sim),
         .tags = (uint32_t)sim_below(sim, SIM_TAG_SETS),
-        .expire_ms = some_deadline(sim),
+        .expire_ms = sim->overwrites > 0 ? 0 : some_deadline(sim),
     };
     sim_value_fill(next.value, bytes, next.len);
     struct nadb_put put = {
@@ -705,6 +710,14 @@ static void do_watch(struct sim *sim, unsigned keyspace, unsigned key)
 
 static void do_change(struct sim *sim)
 {
+    if (sim->overwrites > 0) {
+        sim->overwrites--;
+        do_put(sim, 0, (unsigned)sim_below(sim, OVERWRITTEN_KEYS));
+        return;
+    }
+    if (sim_below(sim, OVERWRITE_EVERY) == 0) {
+        sim->overwrites = sim_below(sim, OVERWRITES_MAX);
+    }
     unsigned keyspace = sim_chance(sim, 50) ? 0 : (unsigned)sim_below(sim, SIM_KEYSPACES);
     unsigned key = (unsigned)sim_below(sim, SIM_KEYS);
     uint64_t which = sim_below(sim, 100);

@@ -71,16 +71,18 @@ static void add_counts(struct sim_counts *total, const struct sim_counts *counts
     total->unknown += counts->unknown;
     total->refusals += counts->refusals;
     total->compactions += counts->compactions;
+    total->skips += counts->skips;
 }
 
 static void print_counts(const struct sim_counts *counts)
 {
     (void)printf("%llu changes, %llu crashes, %llu failed openings, %llu failed flushes (%llu of "
-                 "unknown outcome), %llu refused writes, %llu compactions\n",
+                 "unknown outcome), %llu refused writes, %llu compactions, %llu "
+                 "segments skipped\n",
         (unsigned long long)counts->changes, (unsigned long long)counts->crashes,
         (unsigned long long)counts->failed_opens, (unsigned long long)counts->failed_flushes,
         (unsigned long long)counts->unknown, (unsigned long long)counts->refusals,
-        (unsigned long long)counts->compactions);
+        (unsigned long long)counts->compactions, (unsigned long long)counts->skips);
     (void)fflush(stdout);
 }
 

@@ -226,6 +226,7 @@ static void die(struct sim *sim)
 {
     sim->is_dead = sim->may_tell = true;
     sim->counts.compactions += sim->store->stats.compactions;
+    sim->counts.skips += sim->store->stats.skipped_segments;
     nadb_inline_executor_discard_all(&sim->exec);
     sim_unwatch_all(sim);
     nadb_store_free(sim->store);

@@ -27,6 +27,9 @@ struct rig {
     uint64_t locs[ENTRIES_MAX]; /* by version */
     uint64_t newest;            /* version */
     unsigned writes_between;    /* publish and end */
+    unsigned skipped_first;     /* not 0: segments from this one on with only old versions are
+                                   skipped, and nothing else is compacted */
+    size_t old_left;            /* old versions that are in other segments */
 };
 
 struct put {
@@ -142,6 +145,23 @@ static enum nadb_err copy_all(struct rig *rig, struct nadb_compaction *compactio
     return err;
 }
 
+/* Which segments? */
+static size_t choose_run(struct rig *rig, const struct nadb_segment_info *list, size_t count,
+    uint64_t ids[NADB_COMPACT_RUN_MAX])
+{
+    size_t first = rig->skipped_first == 0 ? 0 : rig->skipped_first - 1;
+    size_t run = 0;
+    rig->old_left = rig->skipped_first == 0 ? 0 : KEYS;
+    for (size_t i = first; i < count && list[i].is_closed; i++) {
+        if (rig->skipped_first != 0 && list[i].last_seq > KEYS) {
+            break;
+        }
+        rig->old_left -= rig->skipped_first == 0 ? 0 : list[i].records;
+        ids[run++] = list[i].id;
+    }
+    return run;
+}
+
 /* All closed segments become one; publishing is tried until it succeeds, as the store does. */
 static enum nadb_err compact(struct rig *rig)
 {
@@ -153,10 +173,7 @@ static enum nadb_err compact(struct rig *rig)
         return err;
     }
     uint64_t ids[NADB_COMPACT_RUN_MAX];
-    size_t run = 0;
-    for (size_t i = 0; i < count && list[i].is_closed; i++) {
-        ids[run++] = list[i].id;
-    }
+    size_t run = choose_run(rig, list, count, ids);
     nadb_mem_free(list);
     uint64_t kept[ENTRIES_MAX];
     memcpy(kept, rig->locs, sizeof(kept));
@@ -167,7 +184,8 @@ static enum nadb_err compact(struct rig *rig)
         return err;
     }
     struct nadb_compact_result result;
-    err = copy_all(rig, compaction);
+    err =
+        rig->skipped_first != 0 ? ops->compact->skip(compaction, NULL) : copy_all(rig, compaction);
     if (err == NADB_OK) {
         err = ops->compact->finish(compaction, &result, NULL);
     }
@@ -279,6 +297,64 @@ Test(fs_compact, a_segment_made_while_the_old_ones_wait_to_be_removed_gets_no_nu
     cr_assert_eq(compact(&rig), NADB_OK);
     expect_newest(&rig);
     tear_down(&rig);
+}
+
+/* Versions up to 20 and above KEYS come early, those between late: what expires between the two
+ * times in the first segment must stay dead without the batches that say so. */
+Test(fs_compact, a_run_that_is_skipped_leaves_its_times_and_nothing_else)
+{
+    struct rig rig = {.faulty = nadb_faulty_new(3)};
+    cr_assert_eq(open_rig(&rig), NADB_OK);
+    for (uint64_t version = 1; version <= PUTS; version++) {
+        bool is_late = version > 20 && version <= KEYS;
+        cr_assert_eq(write_put(&rig, version, is_late ? WALL_LATE : WALL_EARLY), NADB_OK);
+    }
+    rig.skipped_first = 2;
+    cr_assert_eq(compact(&rig), NADB_OK);
+    expect_newest(&rig);
+    rig.backend->ops->free(rig.backend);
+    nadb_faulty_power_cut(rig.faulty);
+    cr_assert_eq(open_rig(&rig), NADB_OK);
+    uint64_t cursor = 0;
+    struct nadb_replay_chunk chunk;
+    cr_assert_eq(rig.backend->ops->replay(rig.backend, 0, &cursor, &chunk, NULL), NADB_OK);
+    cr_assert_eq(chunk.entries[0].version, 1);
+    cr_assert_eq(chunk.dead_ms[0], WALL_LATE);
+    rig.backend->ops->replay_free(&chunk);
+    cr_assert_lt(rig.old_left, KEYS);
+    cr_assert_eq(replay(&rig), rig.old_left);
+    expect_newest(&rig);
+    tear_down(&rig);
+}
+
+Test(fs_compact, any_call_of_skipping_may_fail_or_be_the_last)
+{
+    bool is_through = false;
+    for (uint64_t nth = 1; !is_through; nth++) {
+        cr_assert_lt(nth, CALLS_MAX);
+        for (int is_crash = 0; is_crash <= 1; is_crash++) {
+            struct rig rig;
+            set_up(&rig);
+            rig.skipped_first = 2;
+            uint64_t before = nadb_faulty_calls(rig.faulty);
+            if (is_crash) {
+                nadb_faulty_crash_at(rig.faulty, nth);
+            } else {
+                nadb_faulty_fail(rig.faulty, NADB_FAULTY_ANY, nth, 1, EIO);
+            }
+            (void)compact(&rig);
+            is_through = nadb_faulty_calls(rig.faulty) - before < nth;
+            nadb_faulty_fail(rig.faulty, NADB_FAULTY_ANY, 0, 0, 0);
+            rig.backend->ops->free(rig.backend);
+            nadb_faulty_power_cut(rig.faulty);
+            cr_assert_eq(open_rig(&rig), NADB_OK, "call %" PRIu64, nth);
+            size_t old = replay(&rig);
+            cr_assert(
+                old == KEYS || old == rig.old_left, "call %" PRIu64 ": %zu of %zu", nth, old, KEYS);
+            expect_newest(&rig);
+            tear_down(&rig);
+        }
+    }
 }
 
 /* Every call of a compaction fails once. */

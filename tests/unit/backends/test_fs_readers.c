@@ -165,6 +165,8 @@ Test(fs_readers, what_was_copied_is_read_from_the_copy_and_the_rest_from_where_i
     set_up(&rig);
     nadb_fs_readers_forward(&rig.readers, 0, 1024, 1, 64);
     nadb_fs_readers_forward(&rig.readers, 1, 64, 2, 640);
+    cr_assert(!nadb_fs_readers_has_guests(&rig.readers, 0));
+    cr_assert(nadb_fs_readers_has_guests(&rig.readers, 2));
     struct nadb_fs_source source = take(&rig, loc_of(0, 1016));
     cr_assert(source.id == 1 && source.offset == 1016);
     nadb_fs_readers_give_back(&rig.readers, &source);
