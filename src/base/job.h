@@ -30,8 +30,8 @@ struct nadb_job_ops {
 };
 
 enum nadb_job_lane {
-    NADB_JOB_FAST, /* somebody waits for it: flush, cold reads */
-    NADB_JOB_SLOW, /* nobody does: compaction, backup; at most half of the pool */
+    NADB_JOB_FAST, /* somebody waits for it: cold reads, synced writes */
+    NADB_JOB_SLOW, /* nobody does: it takes the time that is left */
 };
 
 struct nadb_job {

@@ -389,7 +389,7 @@ static enum nadb_err start(
 
 static void fini_server(struct nadb_server_loop *loop)
 {
-    NADB_ASSERT(nadb_uv_executor_is_idle(&loop->executor));
+    nadb_uv_executor_fini(&loop->executor);
     nadb_conns_fini(&loop->conns);
     nadb_store_free(loop->server.store);
     nadb_cmdstats_fini(&loop->cmdstats);

@@ -82,6 +82,7 @@ static void submit(struct nadb_store *store)
     flight->state = NADB_FLIGHT_RUNNING;
     flight->started_us = nadb_clock_mono_us(store->clock);
     flight->started_ms = store->now_ms;
+    flight->job.lane = flight->durability == NADB_DURABILITY_ALWAYS ? NADB_JOB_FAST : NADB_JOB_SLOW;
     nadb_executor_submit(store->executor, &flight->job);
 }
 

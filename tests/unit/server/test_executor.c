@@ -87,7 +87,7 @@ static void setup(struct bench *bench)
 
 static void teardown(struct bench *bench)
 {
-    cr_assert(nadb_uv_executor_is_idle(&bench->executor));
+    nadb_uv_executor_fini(&bench->executor);
     uv_sem_destroy(&bench->gate);
     cr_assert_eq(uv_loop_close(&bench->uv), 0);
 }
@@ -132,13 +132,13 @@ Test(executor, a_job_may_be_submitted_again_when_it_is_done)
     teardown(&bench);
 }
 
-/* Were the slow lane not bounded, the gated jobs would have the whole pool, and the job that opens
- * the gate would never run. */
+/* Had the slow lane libuv's pool, the gated jobs would fill it, and the job that opens the gate
+ * would never run. */
 Test(executor, slow_jobs_leave_room_for_fast_ones, .timeout = 60)
 {
     struct bench bench;
     setup(&bench);
-    struct probe slow[4] = {0};
+    struct probe slow[THREADS + NADB_EXECUTOR_QUIET_THREADS] = {0};
     for (size_t i = 0; i < NADB_ARRAY_LEN(slow); i++) {
         slow[i].is_gated = true;
         slow[i].opens_gate = true; /* for the next one */
@@ -158,15 +158,12 @@ Test(executor, stop_discards_what_has_not_begun_and_waits_for_the_rest, .timeout
 {
     struct bench bench;
     setup(&bench);
-    struct probe gated[THREADS + 3] = {0};
+    struct probe gated[2 * (NADB_EXECUTOR_QUIET_THREADS + THREADS + 3)] = {0};
     for (size_t i = 0; i < NADB_ARRAY_LEN(gated); i++) {
         gated[i].is_gated = true;
-        submit(&bench, &gated[i], i == 0 ? NADB_JOB_SLOW : NADB_JOB_FAST);
+        submit(&bench, &gated[i], i % 2 == 0 ? NADB_JOB_SLOW : NADB_JOB_FAST);
     }
-    struct probe queued = {0};
-    submit(&bench, &queued, NADB_JOB_SLOW);
     nadb_uv_executor_stop(&bench.executor);
-    cr_assert_eq(queued.discards, 1, "it was not even in the pool");
     for (size_t i = 0; i < NADB_ARRAY_LEN(gated); i++) {
         uv_sem_post(&bench.gate);
     }
@@ -178,8 +175,8 @@ Test(executor, stop_discards_what_has_not_begun_and_waits_for_the_rest, .timeout
         cr_assert(gated[i].ended_on_loop);
         ended += (size_t)gated[i].dones;
     }
-    cr_assert_leq(ended, THREADS, "more began than the pool has threads");
-    cr_assert_eq(queued.runs, 0);
+    cr_assert_leq(
+        ended, THREADS + NADB_EXECUTOR_QUIET_THREADS, "more began than there are threads");
     teardown(&bench);
 }
 
