@@ -118,7 +118,7 @@ struct nadb_compact {
     uint64_t begin_version, horizon, judged_version, moved_version;
     struct nadb_compaction *compaction;
     struct nadb_compression compression;
-    struct part part, next;
+    struct part part, next; /* a worker's during COPY, as moves and the totals are */
     size_t judged;
     struct move *moves;
     size_t move_count, move_cap, moved;
@@ -133,6 +133,7 @@ struct nadb_compact {
     /* the worker's */
     enum step step;
     bool must_close, is_published; /* for it */
+    bool was_last;                 /* the part that was written */
     enum nadb_err err;
     struct nadb_error error;
     struct nadb_compact_result result;
@@ -183,6 +184,47 @@ static enum nadb_err begin_run(struct nadb_compact *c)
         c->store->backend, ids, c->count, &c->compression, &c->compaction, &c->error);
 }
 
+static uint64_t cost_of(const struct nadb_entry *entry)
+{
+    size_t value_len = entry->codec == NADB_CODEC_RAW ? entry->value.len : entry->raw_len;
+    return entry->key.len + value_len + entry->tags.len + NADB_WBUF_ENTRY_COST;
+}
+
+static void add_move(struct nadb_compact *c, size_t at)
+{
+    const struct nadb_entry *entry = &c->part.chunk.entries[at];
+    if (c->move_count == c->move_cap) {
+        c->move_cap = c->move_cap == 0 ? MOVES_FIRST : c->move_cap * 2;
+        c->moves = nadb_mem_realloc(c->moves, c->move_cap * sizeof(*c->moves));
+    }
+    c->moves[c->move_count++] = (struct move){
+        .hash = c->part.hashes[at],
+        .version = entry->version & (((uint64_t)1 << NADB_REC_VERSION_BITS) - 1),
+        .space = entry->keyspace,
+        .loc = c->part.locs[at],
+    };
+}
+
+/* The part has been written: what becomes of its records. */
+static void note_moves(struct nadb_compact *c)
+{
+    for (size_t i = 0; i < c->part.chunk.count; i++) {
+        const struct nadb_entry *entry = &c->part.chunk.entries[i];
+        enum nadb_verdict verdict = (enum nadb_verdict)c->part.verdicts[i];
+        c->budget_bytes += cost_of(entry);
+        if (verdict == NADB_VERDICT_DROP) {
+            continue;
+        }
+        bool is_put = entry->kind == NADB_ENTRY_PUT && verdict == NADB_VERDICT_KEEP;
+        uint64_t cost = is_put ? cost_of(entry) : entry->key.len + NADB_WBUF_ENTRY_COST;
+        c->out_total += cost;
+        c->out_kept += is_put ? 0 : cost;
+        if (is_put) {
+            add_move(c, i);
+        }
+    }
+}
+
 static enum nadb_err copy(struct nadb_compact *c)
 {
     enum nadb_err err = NADB_OK;
@@ -190,13 +232,18 @@ static enum nadb_err copy(struct nadb_compact *c)
         err = begin_run(c);
         return err == NADB_OK ? ops_of(c)->skip(c->compaction, &c->error) : err;
     }
+    c->was_last = c->part.chunk.is_last;
     if (c->compaction == NULL) {
         err = begin_run(c);
     } else if (c->part.chunk.count > 0 || c->part.chunk.backend_private != NULL) {
         err = ops_of(c)->write(
             c->compaction, &c->part.chunk, c->part.verdicts, c->part.locs, &c->error);
     }
-    return err == NADB_OK && !c->part.chunk.is_last ? read_next(c) : err;
+    if (err == NADB_OK) {
+        note_moves(c);
+        part_free(c, &c->part);
+    }
+    return err == NADB_OK && !c->was_last ? read_next(c) : err;
 }
 
 /* Thread: worker. */
@@ -598,47 +645,6 @@ static bool judge_some(struct nadb_compact *c, uint64_t budget_us)
 
 /* ---- moving ---- */
 
-static uint64_t cost_of(const struct nadb_entry *entry)
-{
-    size_t value_len = entry->codec == NADB_CODEC_RAW ? entry->value.len : entry->raw_len;
-    return entry->key.len + value_len + entry->tags.len + NADB_WBUF_ENTRY_COST;
-}
-
-static void add_move(struct nadb_compact *c, size_t at)
-{
-    const struct nadb_entry *entry = &c->part.chunk.entries[at];
-    if (c->move_count == c->move_cap) {
-        c->move_cap = c->move_cap == 0 ? MOVES_FIRST : c->move_cap * 2;
-        c->moves = nadb_mem_realloc(c->moves, c->move_cap * sizeof(*c->moves));
-    }
-    c->moves[c->move_count++] = (struct move){
-        .hash = c->part.hashes[at],
-        .version = entry->version & (((uint64_t)1 << NADB_REC_VERSION_BITS) - 1),
-        .space = entry->keyspace,
-        .loc = c->part.locs[at],
-    };
-}
-
-/* The part has been written. */
-static void note_moves(struct nadb_compact *c)
-{
-    for (size_t i = 0; i < c->part.chunk.count; i++) {
-        const struct nadb_entry *entry = &c->part.chunk.entries[i];
-        enum nadb_verdict verdict = (enum nadb_verdict)c->part.verdicts[i];
-        c->budget_bytes += cost_of(entry);
-        if (verdict == NADB_VERDICT_DROP) {
-            continue;
-        }
-        bool is_put = entry->kind == NADB_ENTRY_PUT && verdict == NADB_VERDICT_KEEP;
-        uint64_t cost = is_put ? cost_of(entry) : entry->key.len + NADB_WBUF_ENTRY_COST;
-        c->out_total += cost;
-        c->out_kept += is_put ? 0 : cost;
-        if (is_put) {
-            add_move(c, i);
-        }
-    }
-}
-
 static void move_one(struct nadb_store *store, const struct move *move)
 {
     struct nadb_space *space = move->space < store->spaces_cap ? store->spaces[move->space] : NULL;
@@ -686,10 +692,7 @@ static void want_durable(struct nadb_store *store)
 
 static void part_done(struct nadb_compact *c)
 {
-    bool was_last = c->part.chunk.is_last;
-    note_moves(c);
-    part_free(c, &c->part);
-    if (was_last) {
+    if (c->was_last) {
         submit(c, STEP_FINISH, NADB_COMPACT_FINISH);
         return;
     }
