@@ -288,6 +288,19 @@ struct nadb_backup_result {
 typedef enum nadb_err nadb_backend_backup_fn(struct nadb_backend *backend, const char *path,
     const char *base, struct nadb_backup_result *ret, struct nadb_error *reterr);
 
+/* ---- verification ---- */
+
+struct nadb_verify_result {
+    uint64_t bytes;
+    uint64_t records;
+};
+
+/* Reads everything of a closed segment of the list and holds it against its checksums. NADB_OK,
+ * with nothing counted when the segment is gone; NADB_ECORRUPT with the place of the first damage;
+ * NADB_EIO. Beside anything. */
+typedef enum nadb_err nadb_backend_verify_fn(struct nadb_backend *backend, uint64_t id,
+    struct nadb_verify_result *ret, struct nadb_error *reterr);
+
 /* Makes everything stable, marks a clean end, lets go of the lock. The instance can only be
  * freed afterwards, also after a failure. */
 typedef enum nadb_err nadb_backend_close_fn(
@@ -308,6 +321,7 @@ struct nadb_backend_ops {
     nadb_backend_list_fn *list; /* NULL, as the next, in a volatile backend */
     const struct nadb_compact_ops *compact;
     nadb_backend_backup_fn *backup;
+    nadb_backend_verify_fn *verify;
     nadb_backend_close_fn *close;
     nadb_backend_free_fn *free;
 };

@@ -272,6 +272,14 @@ static enum nadb_err fs_backup(struct nadb_backend *backend, const char *path, c
     return nadb_fs__backup(fs, path, base, ret, reterr);
 }
 
+static enum nadb_err fs_verify(struct nadb_backend *backend, uint64_t id,
+    struct nadb_verify_result *ret, struct nadb_error *reterr)
+{
+    struct nadb_fs *fs = fs_of(backend);
+    NADB_ASSERT(fs->is_open);
+    return nadb_fs__verify(fs, id, ret, reterr);
+}
+
 static enum nadb_err fs_close(struct nadb_backend *backend, struct nadb_error *reterr)
 {
     struct nadb_fs *fs = fs_of(backend);
@@ -298,6 +306,7 @@ static nadb_backend_write_fn fs_write;
 static nadb_backend_read_fn fs_read;
 static nadb_backend_list_fn fs_list;
 static nadb_backend_backup_fn fs_backup;
+static nadb_backend_verify_fn fs_verify;
 static nadb_backend_close_fn fs_close;
 static nadb_backend_free_fn fs_free;
 
@@ -313,6 +322,7 @@ const struct nadb_backend_ops nadb_backend_fs_ops = {
     .list = fs_list,
     .compact = &nadb_fs__compact_ops,
     .backup = fs_backup,
+    .verify = fs_verify,
     .close = fs_close,
     .free = fs_free,
 };

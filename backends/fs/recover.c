@@ -1,12 +1,8 @@
 /* This file finds the end of the log when the store is opened and finishes what a crash left.
  *
- * Sealed and cut segments were stable before the manifest said so: whatever is not as described
- * there is damage, and opening fails. So is it in the active segment after a clean end. After an
- * unclean end the active segment is walked with its payloads up to the first thing that does not
- * verify; what follows is a torn tail, unless it proves that a stable batch was damaged (invariant
- * 7 of format.h). The recovered part may have been read from the page cache and not be on the
- * disk: it is made stable before the manifest says that the segment is cut there. New batches go
- * to a new segment.
+ * Every segment is held against the manifest (visit.h). The recovered part of the active segment
+ * may have been read from the page cache and not be on the disk: it is made stable before the
+ * manifest says that the segment is cut there. New batches go to a new segment.
  *
  * A crash on the way leaves the same files for the next attempt, with the same outcome: nothing
  * was handed out before open returned. */
@@ -15,6 +11,7 @@
 #include <string.h>
 
 #include "backends/fs/fs_internal.h"
+#include "backends/fs/visit.h"
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/base/random.h"
@@ -33,23 +30,6 @@ struct recovery {
     size_t leftover_count;
     bool has_segments;
 };
-
-/* One segment while it is walked. */
-struct visit {
-    struct nadb_manifest_entry *entry;
-    char name[NADB_SEGMENT_NAME_BYTES];
-    int file;
-    uint64_t size;
-    bool is_open_ended; /* its end has to be found */
-    struct nadb_segment_walk walk;
-};
-
-static enum nadb_err fail_damaged(
-    const struct recovery *r, const char *name, const char *what, uint64_t offset)
-{
-    return nadb_error_set(r->reterr, NADB_ECORRUPT, 0, "segment '%s': %s at offset %llu", name,
-        what, (unsigned long long)offset);
-}
 
 static enum nadb_err fail_io(
     const struct recovery *r, const char *name, const char *what, int result)
@@ -138,123 +118,7 @@ static enum nadb_err remove_leftovers(struct recovery *r)
 
 /* ---- one segment ---- */
 
-static enum nadb_err open_segment(struct recovery *r, struct visit *visit)
-{
-    const struct nadb_fs_io *io = r->fs->io;
-    const struct nadb_manifest_entry *entry = visit->entry;
-    bool is_active = entry->state == NADB_SEGMENT_ACTIVE;
-    nadb_segment_name(visit->name, entry->id);
-    visit->file = io->open_file(
-        io, r->fs->dir, visit->name, is_active ? NADB_FS_OPEN_WRITE : NADB_FS_OPEN_READ);
-    if (visit->file == -ENOENT) {
-        return nadb_error_set(
-            r->reterr, NADB_ECORRUPT, 0, "segment '%s': file is missing", visit->name);
-    }
-    if (visit->file < 0) {
-        return fail_io(r, visit->name, "open", visit->file);
-    }
-    int result = io->size_file(io, visit->file, &visit->size);
-    if (result != 0) {
-        return fail_io(r, visit->name, "size", result);
-    }
-    visit->is_open_ended = is_active && !r->fs->manifest.is_clean;
-    bool is_exact = entry->state != NADB_SEGMENT_CUT && !visit->is_open_ended;
-    if (visit->size < entry->bytes) {
-        return fail_damaged(r, visit->name, "file ends too early", visit->size);
-    }
-    if (is_exact && visit->size > entry->bytes) {
-        return fail_damaged(r, visit->name, "foreign bytes", entry->bytes);
-    }
-    return NADB_OK;
-}
-
-static enum nadb_err check_header(struct recovery *r, const struct visit *visit)
-{
-    char header[NADB_SEGMENT_HEADER_BYTES];
-    uint32_t version = 0;
-    ssize_t got = nadb_fs_read_full(r->fs->io, visit->file, header, sizeof(header), 0);
-    if (got < 0) {
-        return fail_io(r, visit->name, "read", (int)got);
-    }
-    if (got < (ssize_t)sizeof(header)) {
-        return fail_damaged(r, visit->name, "file ends too early", (uint64_t)got);
-    }
-    switch (nadb_segment_header_get(header, r->fs->manifest.store_id, visit->entry->id, &version)) {
-    case NADB_FS_GOOD:
-        return NADB_OK;
-    case NADB_FS_NEWER:
-        return nadb_error_set(r->reterr, NADB_EFORMAT, 0,
-            "segment '%s': written by a newer nadbd (format %u; this one reads up to %u)",
-            visit->name, (unsigned)version, NADB_FS_FORMAT_VERSION);
-    case NADB_FS_BAD:
-    default:
-        return fail_damaged(r, visit->name, "damaged header", 0);
-    }
-}
-
-static enum nadb_err check_tail(struct recovery *r, struct visit *visit)
-{
-    bool was_stable = false;
-    uint64_t last = 0;
-    uint64_t end = visit->walk.at.offset;
-    int result = nadb_segment_walk_look_ahead(&visit->walk, &was_stable, &last);
-    if (result != 0) {
-        return fail_io(r, visit->name, "read", result);
-    }
-    if (was_stable || end < visit->entry->bytes) {
-        return fail_damaged(r, visit->name, "damaged", visit->walk.next.offset);
-    }
-    r->info->torn_bytes += last - end;
-    if (last > end) {
-        (void)snprintf(r->info->note, sizeof(r->info->note),
-            "cut %llu bytes of an incomplete batch from %s", (unsigned long long)(last - end),
-            visit->name); /* cut if it must be */
-    }
-    return NADB_OK;
-}
-
-/* The walk is over: is this how the segment may end? */
-static enum nadb_err check_end(
-    struct recovery *r, struct visit *visit, enum nadb_walk_result result)
-{
-    const struct nadb_manifest_entry *entry = visit->entry;
-    const struct nadb_segment_walk *walk = &visit->walk;
-    switch (result) {
-    case NADB_WALK_ERROR:
-        return fail_io(r, visit->name, "read", -walk->sys_errno);
-    case NADB_WALK_NEWER:
-        return nadb_error_set(r->reterr, NADB_EFORMAT, 0,
-            "segment '%s': written by a newer nadbd (unknown bits at offset %llu)", visit->name,
-            (unsigned long long)walk->next.offset);
-    case NADB_WALK_FOOTER:
-        if (visit->is_open_ended) { /* sealed, and then the manifest was not replaced */
-            return NADB_OK;
-        }
-        break;
-    case NADB_WALK_END:
-        if (visit->is_open_ended) {
-            return NADB_OK;
-        }
-        break;
-    case NADB_WALK_BAD:
-        if (visit->is_open_ended) {
-            return check_tail(r, visit);
-        }
-        break;
-    case NADB_WALK_FRAME:
-    case NADB_WALK_BATCH:
-    default:
-        break;
-    }
-    bool is_right_end =
-        result == (entry->state == NADB_SEGMENT_SEALED ? NADB_WALK_FOOTER : NADB_WALK_END);
-    if (!is_right_end || walk->next.offset != entry->bytes || walk->next.chain != entry->chain) {
-        return fail_damaged(r, visit->name, "damaged", walk->next.offset);
-    }
-    return NADB_OK;
-}
-
-static void add_unit(struct recovery *r, const struct visit *visit, uint64_t to)
+static void add_unit(struct recovery *r, const struct nadb_fs_visit *visit, uint64_t to)
 {
     struct nadb_fs *fs = r->fs;
     fs->units[fs->unit_count++] = (struct nadb_fs_unit){
@@ -266,34 +130,35 @@ static void add_unit(struct recovery *r, const struct visit *visit, uint64_t to)
     r->info->bytes += to - NADB_SEGMENT_HEADER_BYTES;
 }
 
-static enum nadb_err walk_segment(struct recovery *r, struct visit *visit)
+static void note_torn(struct recovery *r, const struct nadb_fs_visit *visit)
+{
+    r->info->torn_bytes += visit->torn_bytes;
+    if (visit->torn_bytes > 0) {
+        (void)snprintf(r->info->note, sizeof(r->info->note),
+            "cut %llu bytes of an incomplete batch from %s", (unsigned long long)visit->torn_bytes,
+            visit->name); /* cut if it must be */
+    }
+}
+
+static enum nadb_err walk_segment(struct recovery *r, struct nadb_fs_visit *visit)
 {
     struct nadb_fs *fs = r->fs;
-    const struct nadb_segment_point from = {
-        .offset = NADB_SEGMENT_HEADER_BYTES,
-        .chain = visit->entry->base,
-        .seq = r->end.seq,
-        .version = r->end.version,
-    };
-    struct nadb_segment_walk *walk = &visit->walk;
-    nadb_segment_walk_begin(walk, fs->io, visit->file,
-        nadb_segment_seed(fs->manifest.store_id, visit->entry->id), &from,
-        visit->is_open_ended ? visit->size : visit->entry->bytes, r->window, visit->is_open_ended);
-    uint64_t to = from.offset;
-    enum nadb_walk_result result;
-    do {
-        result = nadb_segment_walk_next(walk);
-        if (result == NADB_WALK_BATCH) {
-            nadb_fs_deaths_add(&fs->deaths, walk->frame.seq, walk->frame.wall_ms);
-            to = walk->at.offset;
+    uint64_t to = NADB_SEGMENT_HEADER_BYTES;
+    bool is_end = false;
+    for (;;) {
+        enum nadb_err err = nadb_fs_visit_next(visit, &is_end, r->reterr);
+        if (err != NADB_OK) {
+            return err;
         }
-    } while (result == NADB_WALK_BATCH || result == NADB_WALK_FRAME);
-    enum nadb_err err = check_end(r, visit, result);
-    if (err != NADB_OK) {
-        return err;
+        if (is_end) {
+            break;
+        }
+        nadb_fs_deaths_add(&fs->deaths, visit->walk.frame.seq, visit->walk.frame.wall_ms);
+        to = visit->walk.at.offset;
     }
-    r->end = walk->at;
-    if (to > from.offset) {
+    note_torn(r, visit);
+    r->end = visit->walk.at;
+    if (to > NADB_SEGMENT_HEADER_BYTES) {
         add_unit(r, visit, to);
     }
     return NADB_OK;
@@ -302,7 +167,7 @@ static enum nadb_err walk_segment(struct recovery *r, struct visit *visit)
 /* ---- the active segment ---- */
 
 /* After a clean end: batches are appended to it as if it had never been closed. */
-static void adopt_active(struct recovery *r, struct visit *visit)
+static void adopt_active(struct recovery *r, struct nadb_fs_visit *visit)
 {
     struct nadb_fs *fs = r->fs;
     fs->active = (struct nadb_segment){
@@ -322,7 +187,7 @@ static void adopt_active(struct recovery *r, struct visit *visit)
 }
 
 /* Where the batches begin that no frame knows to be stable. */
-static uint64_t end_of_stable(struct recovery *r, const struct visit *visit)
+static uint64_t end_of_stable(struct recovery *r, const struct nadb_fs_visit *visit)
 {
     uint64_t stable_seq = visit->walk.frame.synced_seq; /* of the last frame: the highest */
     const struct nadb_segment_point from = {
@@ -347,7 +212,7 @@ static uint64_t end_of_stable(struct recovery *r, const struct visit *visit)
 /* Makes the recovered batches stable. Syncing alone is not enough: if a sync of the dead process
  * failed, the kernel holds pages that it takes for clean and that are not on the disk. Written
  * again with the same bytes, they are. */
-static enum nadb_err make_stable(struct recovery *r, const struct visit *visit)
+static enum nadb_err make_stable(struct recovery *r, const struct nadb_fs_visit *visit)
 {
     const struct nadb_fs_io *io = r->fs->io;
     uint64_t offset = end_of_stable(r, visit);
@@ -370,11 +235,11 @@ static enum nadb_err make_stable(struct recovery *r, const struct visit *visit)
 }
 
 /* After an unclean end: what was found is made stable, and the manifest says where it ends. */
-static enum nadb_err finish_active(struct recovery *r, struct visit *visit)
+static enum nadb_err finish_active(
+    struct recovery *r, const struct nadb_fs_visit *visit, struct nadb_manifest_entry *entry)
 {
     struct nadb_fs *fs = r->fs;
     const struct nadb_fs_io *io = fs->io;
-    struct nadb_manifest_entry *entry = visit->entry;
     bool is_empty = r->end.frames == 0;
     enum nadb_err err = make_stable(r, visit);
     if (err != NADB_OK) {
@@ -403,24 +268,30 @@ static enum nadb_err finish_active(struct recovery *r, struct visit *visit)
 
 static enum nadb_err visit_segment(struct recovery *r, size_t index)
 {
-    struct visit visit = {.entry = &r->fs->manifest.entries[index], .file = -1};
-    enum nadb_err err = open_segment(r, &visit);
-    if (err == NADB_OK) {
-        err = check_header(r, &visit);
-    }
+    struct nadb_fs *fs = r->fs;
+    struct nadb_manifest_entry *entry = &fs->manifest.entries[index];
+    struct nadb_fs_visit visit = {
+        .io = fs->io,
+        .dir = fs->dir,
+        .store_id = fs->manifest.store_id,
+        .entry = entry,
+        .was_clean = fs->manifest.is_clean,
+        .is_writable = true,
+        .window = r->window,
+        .before = r->end,
+    };
+    enum nadb_err err = nadb_fs_visit_begin(&visit, r->reterr);
     if (err == NADB_OK) {
         err = walk_segment(r, &visit);
     }
-    if (err == NADB_OK && visit.entry->state == NADB_SEGMENT_ACTIVE) {
+    if (err == NADB_OK && entry->state == NADB_SEGMENT_ACTIVE) {
         if (visit.is_open_ended) {
-            err = finish_active(r, &visit);
+            err = finish_active(r, &visit, entry);
         } else {
             adopt_active(r, &visit);
         }
     }
-    if (visit.file >= 0) {
-        (void)r->fs->io->close_file(r->fs->io, visit.file); /* what mattered was synced */
-    }
+    nadb_fs_visit_end(&visit);
     return err;
 }
 

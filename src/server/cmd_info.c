@@ -403,6 +403,12 @@ static void add_nadb(struct info *info)
     add_text(info, "nadb_version", NADB_VERSION);
     add_text(info, "nadb_backend", info->server->config->backend);
     add_text(info, "nadb_durability", durabilities[info->server->config->durability]);
+    uint64_t verify_done;
+    uint64_t verify_segments;
+    struct nadb_verify_report verified;
+    bool is_verifying =
+        nadb_store_verify_progress(info->call->store, &verify_done, &verify_segments);
+    (void)nadb_store_verify_report(info->call->store, 0, &verified); /* there is always one */
     add_text(info, "nadb_storage_state", nadb_storage_state_name(store->state));
     add_u64(info, "nadb_keys", store->keys);
     add_u64(info, "nadb_namespaces", count_namespaces(info));
@@ -434,6 +440,9 @@ static void add_nadb(struct info *info)
     add_u64(info, "nadb_compacting", nadb_store_is_compacting(info->call->store));
     add_u64(info, "nadb_compactions", store->compactions);
     add_u64(info, "nadb_compaction_failures", store->compaction_failures);
+    add_u64(info, "nadb_verifying", is_verifying);
+    add_u64(info, "nadb_last_verify_time_ms", verified.ended_ms);
+    add_u64(info, "nadb_last_verify_damaged_segments", verified.damaged);
     add_u64(info, "nadb_syncs", store->backend.syncs);
     add_u64(info, "nadb_storage_failures", store->backend.failures);
     add_u64(info, "nadb_replayed_entries", store->replayed_entries);

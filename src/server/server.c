@@ -262,6 +262,8 @@ static void set_compaction(struct nadb_store *store, const struct nadb_config *c
 {
     nadb_store_set_compaction(store, (unsigned)config->compact_dead_ratio,
         (uint64_t)config->compact_rate, (uint64_t)config->segment_size);
+    nadb_store_set_verification(
+        store, (uint64_t)config->verify_interval, (uint64_t)config->compact_rate);
 }
 
 void nadb_server_config_changed(struct nadb_server *server)

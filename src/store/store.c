@@ -35,6 +35,7 @@ struct nadb_store *nadb_store_new(const struct nadb_store_opts *opts)
     nadb_flight__init(store);
     nadb_cold__init(store);
     nadb_backup__init(store);
+    nadb_verify__init(store);
     nadb_compact__init(store);
     nadb_evict__init(store);
     nadb_store_turn_begin(store);
@@ -83,6 +84,7 @@ void nadb_store_free(struct nadb_store *store)
     nadb_compact__fini(store);
     nadb_cold__fini(store);
     nadb_backup__fini(store);
+    nadb_verify__fini(store);
     nadb_flight__fini(store);
     nadb_undo__fini(store);
     nadb_usage__fini(store);
@@ -166,6 +168,7 @@ static bool (*const background[])(struct nadb_store *store, uint64_t budget_us) 
     nadb_space__sweep,
     nadb_compact__step,
     nadb_backup__step,
+    nadb_verify__step,
 };
 
 bool nadb_store_step(struct nadb_store *store, uint64_t budget_us)
@@ -181,9 +184,9 @@ bool nadb_store_step(struct nadb_store *store, uint64_t budget_us)
     for (size_t i = 0; i < NADB_ARRAY_LEN(background); i++) {
         /* Who comes behind one that used the budget up gets enough to go on. */
         uint64_t share_us = has_more ? budget_us / STEP_SHARES : budget_us;
-        bool is_for_close = background[i] == nadb_flight__land ||
-                            background[i] == nadb_compact__step ||
-                            background[i] == nadb_backup__step;
+        bool is_for_close =
+            background[i] == nadb_flight__land || background[i] == nadb_compact__step ||
+            background[i] == nadb_backup__step || background[i] == nadb_verify__step;
         if (store->phase == NADB_STORE_OPEN || is_for_close) {
             has_more |= background[i](store, share_us);
         }

@@ -330,6 +330,38 @@ struct nadb_backup_report {
     uint64_t duration_us;
 };
 
+/* What became of looking at all segments. */
+#define NADB_VERIFY_TEXTS 16u /* damages that are described */
+struct nadb_verify_report {
+    uint64_t number;
+    bool is_failed; /* nothing could be looked at: error */
+    bool was_stopped;
+    struct nadb_error error;
+    uint64_t segments, bytes, records;
+    uint64_t damaged; /* segments */
+    char texts[NADB_VERIFY_TEXTS][NADB_ERROR_TEXT_MAX];
+    uint64_t duration_us;
+    uint64_t ended_ms; /* Unix time */
+};
+
+/* Begins to read everything on the disk and to hold it against its checksums, or joins in what has
+ * been begun. Returns the number to ask for; 0: nothing is kept there. */
+uint64_t nadb_store_verify(struct nadb_store *store);
+
+/* As for a backup. */
+bool nadb_store_verify_report(
+    const struct nadb_store *store, uint64_t number, struct nadb_verify_report *ret);
+
+/* How far it is; false: nothing is under way. */
+bool nadb_store_verify_progress(
+    const struct nadb_store *store, uint64_t *ret_done, uint64_t *ret_segments);
+
+void nadb_store_verify_stop(struct nadb_store *store);
+
+/* The same every `interval_ms`, as slow as `rate` bytes a second; 0: never, no limit. */
+void nadb_store_set_verification(
+    struct nadb_store *store, uint64_t interval_ms, uint64_t rate_bytes);
+
 /* Begins a backup of everything so far to a new or empty directory; `base` (data NULL: none) is an
  * earlier one. Returns its number; 0: another is under way, or the backend keeps nothing. When it
  * has ended the `admit` event comes and the report is there. */

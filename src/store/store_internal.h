@@ -446,6 +446,39 @@ void nadb_backup__init(struct nadb_store *store);
 void nadb_backup__fini(struct nadb_store *store);
 bool nadb_backup__step(struct nadb_store *store, uint64_t budget_us);
 
+/* ---- verify.c ---- */
+
+enum nadb_verify_state {
+    NADB_VERIFY_IDLE,
+    NADB_VERIFY_SETTLE, /* waits for a flush */
+    NADB_VERIFY_LIST,
+    NADB_VERIFY_WAIT, /* for its next step */
+    NADB_VERIFY_CHECK,
+};
+
+struct nadb_verify {
+    struct nadb_job job;
+    struct nadb_store *store;
+    enum nadb_verify_state state;
+    uint64_t interval_us, rate_bytes;
+    uint64_t number;  /* of the last that was begun */
+    uint64_t version; /* must be durable first */
+    uint64_t started_us, ended_us;
+    uint64_t budget_bytes; /* read so far: for the rate */
+    bool must_stop, is_asked_for;
+    struct nadb_verify_report report, last;
+    /* the worker's in LIST and CHECK */
+    struct nadb_segment_info *list; /* owned */
+    size_t list_count, at;
+    struct nadb_verify_result result;
+    enum nadb_err err;
+    struct nadb_error error;
+};
+
+void nadb_verify__init(struct nadb_store *store);
+void nadb_verify__fini(struct nadb_store *store);
+bool nadb_verify__step(struct nadb_store *store, uint64_t budget_us);
+
 /* ---- cold.c ---- */
 
 #define NADB_COLD_FAILURES 64u /* failed reads that are remembered until somebody was told */
@@ -622,6 +655,7 @@ struct nadb_store {
     uint32_t use_active; /* that was written to last */
     struct nadb_compact *compact;
     struct nadb_backup backup;
+    struct nadb_verify *verify; /* owned */
 
     /* epochs */
     uint64_t epoch;                   /* the newest */
