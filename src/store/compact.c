@@ -98,7 +98,7 @@ struct nadb_compact {
     enum nadb_compact_state state;
     bool is_busy; /* a worker has it */
     bool must_stop;
-    uint64_t due_us;  /* nothing happens before that */
+    uint64_t due_us;  /* nothing is begun unasked before that */
     uint64_t look_us; /* when dying was looked at last */
 
     /* the pass */
@@ -126,6 +126,7 @@ struct nadb_compact {
     bool has_out;
     bool is_skipping;  /* nothing of the run is needed */
     bool is_exchanged; /* the backend was told to publish: there is no way back */
+    uint64_t retry_us; /* not before that is it told again */
     bool must_move_again;
     struct nadb_error abort_error; /* why the run was given up */
     uint64_t out_total, out_kept;
@@ -527,6 +528,7 @@ static void begin_copy(struct nadb_compact *c)
     c->horizon = horizon_of(c);
     c->compression = store->compression;
     c->is_exchanged = c->must_move_again = false;
+    c->retry_us = 0;
     c->out_total = c->out_kept = 0;
     c->budget_from_us = store->now_us;
     c->budget_bytes = 0;
@@ -717,7 +719,7 @@ static void publish_done(struct nadb_compact *c)
     struct nadb_store *store = c->store;
     if (c->err != NADB_OK) {
         c->state = NADB_COMPACT_SETTLE; /* again */
-        c->due_us = store->now_us + LOOK_US;
+        c->retry_us = store->now_us + LOOK_US;
         store->stats.compaction_failures++;
         return;
     }
@@ -869,7 +871,7 @@ static void begin_if_due(struct nadb_compact *c)
 static void go_on_settled(struct nadb_compact *c)
 {
     struct nadb_store *store = c->store;
-    if (store->durable >= c->judged_version && store->now_us >= c->due_us) {
+    if (store->durable >= c->judged_version && store->now_us >= c->retry_us) {
         c->is_exchanged = true;
         submit(c, STEP_PUBLISH, NADB_COMPACT_PUBLISH);
     } else if (store->durable < c->judged_version) {
