@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 
+#include "backends/fs/fs.h"
 #include "backends/registry.h"
 #include "src/base/mem.h"
 #include "src/store/store_internal.h"
@@ -86,6 +87,14 @@ struct bench *bench_new(enum nadb_durability durability)
     return bench;
 }
 
+struct bench *bench_new_fs(enum nadb_durability durability)
+{
+    struct bench *bench = make(false);
+    bench->faulty = nadb_faulty_new(1);
+    bench_open(bench, durability);
+    return bench;
+}
+
 struct bench *bench_new_volatile(void)
 {
     struct bench *bench = make(true);
@@ -99,29 +108,40 @@ void bench_kill(struct bench *bench)
     nadb_store_free(bench->store);
     bench->store = NULL;
     bench->db = NULL;
+    if (bench->faulty != NULL) {
+        nadb_faulty_kill(bench->faulty);
+    }
 }
 
 void bench_free(struct bench *bench)
 {
     bench_kill(bench);
     nadb_log_disk_fini(&bench->disk);
+    nadb_faulty_free(bench->faulty);
     nadb_mem_free(bench);
+}
+
+static struct nadb_backend *make_backend(struct bench *bench)
+{
+    const struct nadb_backend_opts opts = {.dir = "/db", .segment_size_bytes = BENCH_SEGMENT_BYTES};
+    if (bench->faulty != NULL) {
+        return nadb_fs_new(&opts, nadb_faulty_io(bench->faulty));
+    }
+    return bench->is_volatile ? nadb_backend_memory_ops.new_instance(&opts)
+                              : nadb_log_backend_new(&bench->disk);
 }
 
 void bench_open(struct bench *bench, enum nadb_durability durability)
 {
-    const struct nadb_backend_ops *ops =
-        bench->is_volatile ? &nadb_backend_memory_ops : &nadb_log_backend_ops;
-    struct nadb_backend_opts none = {.dir = ""};
+    struct nadb_backend *backend = make_backend(bench);
     bench->told = (struct bench_told){0};
     bench->store = nadb_store_new(&(struct nadb_store_opts){
         .clock = &bench->clock.clock,
         .executor = &bench->exec.executor,
         .events = &events,
         .events_ctx = bench,
-        .backend_ops = ops,
-        .backend =
-            bench->is_volatile ? ops->new_instance(&none) : nadb_log_backend_new(&bench->disk),
+        .backend_ops = backend->ops,
+        .backend = backend,
         .durability = durability,
         .buffer_size_bytes = BENCH_BUFFER_BYTES,
         .flush_interval_ms = BENCH_INTERVAL_MS,

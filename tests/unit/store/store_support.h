@@ -5,12 +5,15 @@
 
 #include "src/store/store.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/faulty_io.h"
 #include "tests/support/inline_executor.h"
 #include "tests/support/log_backend.h"
 
 #define BENCH_BUFFER_BYTES UINT64_C(100000)
 #define BENCH_INTERVAL_MS  UINT64_C(1000)
 #define BENCH_DATABASES    4u
+
+#define BENCH_SEGMENT_BYTES UINT64_C(4096)
 
 /* What the store has told. */
 struct bench_told {
@@ -25,13 +28,15 @@ struct bench {
     struct nadb_log_disk disk;
     struct bench_told told;
     struct nadb_store *store;
-    struct nadb_keyspace *db; /* database 0 */
-    bool is_volatile;         /* the memory backend in place of the log */
+    struct nadb_keyspace *db;   /* database 0 */
+    bool is_volatile;           /* the memory backend in place of the log */
+    struct nadb_faulty *faulty; /* the fs backend over this, in place of the log; NULL: no */
 };
 
 /* A new bench with an open store. */
 struct bench *bench_new(enum nadb_durability durability);
 struct bench *bench_new_volatile(void);
+struct bench *bench_new_fs(enum nadb_durability durability); /* segments of BENCH_SEGMENT_BYTES */
 void bench_free(struct bench *bench);
 
 /* The process dies: jobs that wait are dropped, the store is freed without close. */
