@@ -3,6 +3,7 @@
 
     src/main.c -> src/server -> src/store -> backends/*.h -> src/base
                   src/server -> protocol, config          -> src/base
+    src/ctl (nadbctl) -> backends/fs/offline.h -> src/base
     backends/<x> -> backends/<x>, backends/*.h, src/base        tests -> anything
 
 A header *_internal.h belongs to its folder and to the tests. Some libraries may be seen by one
@@ -27,13 +28,15 @@ LAYERS = [
     (r"backends/([^/]+)/", r"(backends/\1/|backends/[^/]+$|src/base/)"),
     (r"src/store/", r"(src/store/|backends/backend\.h$|src/base/)"),
     (r"src/server/", r"(src/(server|store|base)/|backends/[^/]+$|(protocol|config)/)"),
+    (r"src/ctl/", r"(src/(ctl|base)/|backends/fs/offline\.h$|backends/fs/fs_io\.h$)"),
     (r"src/[^/]+$", r"(src|backends|protocol|config)/"),
 ]
 
 # System headers, and the only files that may include them.
 FENCES = [
     (r"uv(\.h|/)", r"(src/server|tests)/"),
-    (r"hiredis/", r"(backends/redis|tests)/"),
+    (r"hiredis/", r"(backends/redis|src/ctl|tests)/"),
+    (r"jansson\.h", r"src/ctl/"),
     (r"zlib\.h", r"src/base/compress\.c$"),
     (r"roaring/", r"src/base/bitmap\.c$"),
     (r"xxhash\.h", r"(src/base/checksum|backends/fs/fs_checksum)\.c$"),

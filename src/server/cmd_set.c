@@ -20,7 +20,9 @@ struct set_options {
     bool keep_tags;
     size_t tags_first; /* index of the first tag; 0 = no TAGS */
     bool has_epoch;
-    uint64_t epoch; /* IFEPOCH */
+    uint64_t epoch;     /* IFEPOCH */
+    size_t times_index; /* of the first argument of TIMES; 0 = none */
+    struct nadb_times times;
     uint64_t expire_ms;
 };
 
@@ -94,6 +96,24 @@ static bool parse_set_option(struct nadb_call *call, size_t *index, struct set_o
     return false;
 }
 
+/* TIMES created updated accessed; false: the error is written. */
+static bool parse_times(struct nadb_call *call, size_t index, struct set_options *options)
+{
+    uint64_t *fields[] = {
+        &options->times.created_ms, &options->times.updated_ms, &options->times.accessed_ms};
+    options->times_index = index;
+    for (size_t i = 0; i < NADB_ARRAY_LEN(fields); i++) {
+        if (!nadb_arg_count(call, index + i, fields[i])) {
+            return false;
+        }
+        if (*fields[i] >= NADB_TIME_MS_LIMIT) {
+            (void)nadb_reply_error(call, "ERR TIMES are Unix times in milliseconds, below 2^42");
+            return false;
+        }
+    }
+    return true;
+}
+
 /* False: the error is written. */
 static bool parse_set_options(struct nadb_call *call, struct set_options *options)
 {
@@ -107,6 +127,13 @@ static bool parse_set_options(struct nadb_call *call, struct set_options *option
             if (!nadb_arg_count(call, ++index, &options->epoch)) {
                 return false;
             }
+            continue;
+        }
+        if (nadb_arg_is(call->argv[index], "times") && index + 3 < call->argc) {
+            if (!parse_times(call, index + 1, options)) {
+                return false;
+            }
+            index += 3;
             continue;
         }
         if (!parse_set_option(call, &index, options)) {
@@ -184,6 +211,9 @@ static enum nadb_cmd_status set_with_options(struct nadb_call *call)
             .tags = nadb_buf_slice(&tags),
         };
         enum nadb_err err = nadb_store_put(call->store, call->keyspace, &call->first_key, &put);
+        if (err == NADB_OK && options.times_index != 0) {
+            nadb_store_set_times(call->store, call->keyspace, &call->first_key, &options.times);
+        }
         if (err != NADB_OK) {
             (void)nadb_reply_failure(call, mark, err);
         } else if (!options.has_get) {

@@ -434,6 +434,21 @@ enum nadb_err nadb_store_put(struct nadb_store *store, struct nadb_keyspace *key
     return NADB_OK;
 }
 
+void nadb_store_set_times(struct nadb_store *store, struct nadb_keyspace *keyspace,
+    const struct nadb_key *key, const struct nadb_times *times)
+{
+    nadb_index_slot slot = nadb_change__find_live(store, keyspace->space, key);
+    if (slot == NULL) {
+        return;
+    }
+    struct nadb_rec *rec = nadb_index_rec(slot);
+    NADB_ASSERT(store->is_volatile ||
+                ((rec->flags & NADB_REC_IS_DIRTY) && !nadb_store__is_frozen(store, rec)));
+    rec->created_ms = times->created_ms & (NADB_TIME_MS_LIMIT - 1);
+    rec->updated_ms = times->updated_ms & (NADB_TIME_MS_LIMIT - 1);
+    rec->accessed_s = (times->accessed_ms / 1000) & ((1u << NADB_REC_ACCESSED_BITS) - 1);
+}
+
 /* Gives a value in a blob of its own more room, where it is; NULL when memory is exhausted or the
  * blob is shared. */
 static char *grow_blob(struct nadb_rec *rec, size_t len)

@@ -247,6 +247,17 @@ struct nadb_put {
 NADB_MUST_CHECK enum nadb_err nadb_store_put(struct nadb_store *store,
     struct nadb_keyspace *keyspace, const struct nadb_key *key, const struct nadb_put *put);
 
+/* What a record says of itself, Unix ms. */
+#define NADB_TIME_MS_LIMIT ((uint64_t)1 << 42)
+struct nadb_times {
+    uint64_t created_ms, updated_ms, accessed_ms; /* each below the limit */
+};
+
+/* The key was just put, by the same command: these are its record's times. Nothing when it went at
+ * once, being due. */
+void nadb_store_set_times(struct nadb_store *store, struct nadb_keyspace *keyspace,
+    const struct nadb_key *key, const struct nadb_times *times);
+
 /* False when there was no such live key. */
 bool nadb_store_delete(
     struct nadb_store *store, struct nadb_keyspace *keyspace, const struct nadb_key *key);
