@@ -149,10 +149,11 @@ struct nadb_backend_open_info {
     uint32_t units;          /* replay them all, apply in order 0 .. units-1 */
     uint64_t last_batch_seq; /* 0 when the backend is empty */
     uint64_t last_version;
-    uint64_t bytes;      /* to be read by replay, for progress */
-    uint64_t torn_bytes; /* cut from the tail: never acknowledged as durable */
-    bool was_clean;      /* closed by close() */
-    char note[200];      /* a warning for the operator, or "" */
+    uint64_t bytes;         /* to be read by replay, for progress */
+    uint64_t torn_bytes;    /* cut from the tail: never acknowledged as durable */
+    bool was_clean;         /* closed by close() */
+    bool is_without_values; /* of a PUT's value replay gives the length only, data is NULL */
+    char note[200];         /* a warning for the operator, or "" */
 };
 
 struct nadb_backend;
@@ -160,6 +161,7 @@ struct nadb_backend;
 struct nadb_backend_opts {
     const char *dir; /* borrowed during new_instance */
     uint64_t segment_size_bytes;
+    uint64_t replay_values_max; /* a log of more bytes is replayed without values; 0: none is */
 };
 
 /* Allocates; touches nothing outside memory. Thread: any. Never NULL. */
@@ -222,6 +224,7 @@ struct nadb_segment_info {
     bool is_closed;    /* takes no more batches */
     bool is_pinned;    /* must stay until the next start */
     bool has_guests;   /* records with another segment's number are in it */
+    bool has_hint;     /* see nadb_backend_hint_fn */
 };
 
 /* The segments in the order of the log, in *ret, which the caller frees. With `must_close` the one
@@ -274,6 +277,11 @@ struct nadb_compact_ops {
     void (*end)(struct nadb_compaction *compaction, bool is_published);
 };
 
+/* Writes what makes a replay without values fast: all of a closed segment but those. It may be lost
+ * at any time without harm. NADB_OK also when the segment is gone. Beside anything. */
+typedef enum nadb_err nadb_backend_hint_fn(
+    struct nadb_backend *backend, uint64_t id, struct nadb_error *reterr);
+
 /* ---- backup ---- */
 
 struct nadb_backup_result {
@@ -322,6 +330,7 @@ struct nadb_backend_ops {
     const struct nadb_compact_ops *compact;
     nadb_backend_backup_fn *backup;
     nadb_backend_verify_fn *verify;
+    nadb_backend_hint_fn *hint;
     nadb_backend_close_fn *close;
     nadb_backend_free_fn *free;
 };

@@ -15,6 +15,7 @@
 #include <errno.h>
 
 #include "backends/fs/fs_internal.h"
+#include "backends/fs/hint.h"
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 
@@ -66,6 +67,7 @@ enum nadb_err nadb_fs__list(struct nadb_fs *fs, bool must_close, struct nadb_seg
             .is_closed = !is_active,
             .is_pinned = nadb_fs_readers_is_forwarding(&fs->readers, entry->slot) ||
                          (fs->stale.file >= 0 && fs->stale.id == entry->id),
+            .has_hint = entry->has_hint,
             .has_guests = nadb_fs_readers_has_guests(&fs->readers, entry->slot),
         };
     }
@@ -455,11 +457,16 @@ static enum nadb_err publish(struct nadb_compaction *c, struct nadb_error *reter
     return result == 0 ? NADB_OK : fail(reterr, NADB_FS_MANIFEST_NAME, result);
 }
 
-static void remove_file(struct nadb_fs *fs, uint64_t id)
+static void remove_files(struct nadb_fs *fs, uint64_t id, bool has_hint)
 {
     char name[NADB_SEGMENT_NAME_BYTES];
     nadb_segment_name(name, id);
     (void)fs->io->unlink_file(fs->io, fs->dir, name); /* the next start tries again */
+    if (has_hint) {
+        char hint[NADB_HINT_NAME_BYTES];
+        nadb_hint_name(hint, id);
+        (void)fs->io->unlink_file(fs->io, fs->dir, hint); /* as above */
+    }
 }
 
 static void end(struct nadb_compaction *c, bool is_published)
@@ -470,12 +477,12 @@ static void end(struct nadb_compaction *c, bool is_published)
     if (is_published) {
         for (size_t i = 0; i < c->count; i++) {
             nadb_fs_readers_remove(&fs->readers, c->inputs[i].slot);
-            remove_file(fs, c->inputs[i].id);
+            remove_files(fs, c->inputs[i].id, true);
         }
     }
     bool is_useless = is_published ? !c->is_sealed : !c->is_exchanged;
     if (has_file && is_useless) {
-        remove_file(fs, c->out.id);
+        remove_files(fs, c->out.id, false);
     }
     nadb_fs__lock(fs);
     nadb_manifest_release(&fs->manifest);

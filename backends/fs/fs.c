@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "backends/fs/fs_internal.h"
+#include "backends/fs/hint.h"
 #include "backends/registry.h"
 #include "src/base/assert.h"
 #include "src/base/mem.h"
@@ -29,6 +30,7 @@ struct nadb_backend *nadb_fs_new(const struct nadb_backend_opts *opts, const str
     fs->io = io;
     fs->dir_path = nadb_mem_strdup(opts->dir);
     fs->segment_size = size;
+    fs->replay_values_max = opts->replay_values_max;
     fs->dir = -1;
     fs->lock = -1;
     fs->active.file = -1;
@@ -204,8 +206,13 @@ static enum nadb_err fs_replay(struct nadb_backend *backend, uint32_t unit_index
     const struct nadb_fs *fs = fs_of(backend);
     NADB_ASSERT(fs->is_open && unit_index < fs->unit_count);
     const struct nadb_fs_unit *unit = &fs->units[unit_index];
-    char name[NADB_SEGMENT_NAME_BYTES];
-    nadb_segment_name(name, unit->id);
+    char name[NADB_HINT_NAME_BYTES];
+    _Static_assert(sizeof(name) >= NADB_SEGMENT_NAME_BYTES, "both kinds of names");
+    if (unit->is_hint) {
+        nadb_hint_name(name, unit->id);
+    } else {
+        nadb_segment_name(name, unit->id);
+    }
     int file = fs->io->open_file(fs->io, fs->dir, name, NADB_FS_OPEN_READ);
     if (file < 0) {
         return nadb_error_set(reterr, NADB_EIO, -file, "segment '%s': open", name);
@@ -216,9 +223,11 @@ static enum nadb_err fs_replay(struct nadb_backend *backend, uint32_t unit_index
         .name = name,
         .seed = unit->seed,
         .slot = unit->slot,
-        .from = *cursor == 0 ? NADB_SEGMENT_HEADER_BYTES : *cursor,
+        .from = *cursor == 0 ? unit->from : *cursor,
         .to = unit->to,
         .deaths = &fs->deaths,
+        .is_lean = fs->is_lean,
+        .is_hint = unit->is_hint,
     };
     enum nadb_err err = nadb_fs_load(&range, NADB_FS_CHUNK_BYTES, ret_chunk, cursor, reterr);
     (void)fs->io->close_file(fs->io, file); /* nothing was written */
@@ -280,6 +289,13 @@ static enum nadb_err fs_verify(struct nadb_backend *backend, uint64_t id,
     return nadb_fs__verify(fs, id, ret, reterr);
 }
 
+static enum nadb_err fs_hint(struct nadb_backend *backend, uint64_t id, struct nadb_error *reterr)
+{
+    struct nadb_fs *fs = fs_of(backend);
+    NADB_ASSERT(fs->is_open);
+    return nadb_fs__hint(fs, id, reterr);
+}
+
 static enum nadb_err fs_close(struct nadb_backend *backend, struct nadb_error *reterr)
 {
     struct nadb_fs *fs = fs_of(backend);
@@ -307,6 +323,7 @@ static nadb_backend_read_fn fs_read;
 static nadb_backend_list_fn fs_list;
 static nadb_backend_backup_fn fs_backup;
 static nadb_backend_verify_fn fs_verify;
+static nadb_backend_hint_fn fs_hint;
 static nadb_backend_close_fn fs_close;
 static nadb_backend_free_fn fs_free;
 
@@ -323,6 +340,7 @@ const struct nadb_backend_ops nadb_backend_fs_ops = {
     .compact = &nadb_fs__compact_ops,
     .backup = fs_backup,
     .verify = fs_verify,
+    .hint = fs_hint,
     .close = fs_close,
     .free = fs_free,
 };

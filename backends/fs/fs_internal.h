@@ -20,8 +20,9 @@
 struct nadb_fs_unit {
     uint64_t id;
     uint64_t seed;
-    uint64_t to; /* behind its last batch */
+    uint64_t from, to; /* where its frames are */
     uint32_t slot;
+    bool is_hint; /* the frames are in its hint */
 };
 
 struct nadb_fs {
@@ -31,6 +32,7 @@ struct nadb_fs {
     const struct nadb_fs_io *io;
     char *dir_path; /* owned */
     uint64_t segment_size;
+    uint64_t replay_values_max;
     /* immutable from open to close */
     bool is_open;
     int dir;
@@ -38,6 +40,7 @@ struct nadb_fs {
     struct nadb_fs_unit *units; /* owned */
     uint32_t unit_count;
     struct nadb_fs_deaths deaths;
+    bool is_lean; /* values are not replayed */
     /* any worker's from open to close */
     struct nadb_fs_readers readers;
     /* Under log_lock from open to close: write and compaction run side by side. Never held while
@@ -102,10 +105,13 @@ extern const struct nadb_compact_ops nadb_fs__compact_ops;
 NADB_MUST_CHECK enum nadb_err nadb_fs__backup(struct nadb_fs *fs, const char *path,
     const char *base, struct nadb_backup_result *ret, struct nadb_error *reterr);
 
-/* ---- verify.c ---- */
+/* ---- tend.c: the verify and the hint of the interface ---- */
 
 NADB_MUST_CHECK enum nadb_err nadb_fs__verify(
     struct nadb_fs *fs, uint64_t id, struct nadb_verify_result *ret, struct nadb_error *reterr);
+
+NADB_MUST_CHECK enum nadb_err nadb_fs__hint(
+    struct nadb_fs *fs, uint64_t id, struct nadb_error *reterr);
 
 /* ---- read.c ---- */
 

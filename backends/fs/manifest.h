@@ -22,6 +22,7 @@ struct nadb_manifest_entry {
     uint64_t chain;
     uint64_t last_seq;
     uint64_t records;
+    bool has_hint; /* there is a file; not part of the manifest */
 };
 
 struct nadb_manifest {

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "backends/fs/fs_internal.h"
+#include "backends/fs/hint.h"
 #include "backends/fs/visit.h"
 #include "src/base/assert.h"
 #include "src/base/mem.h"
@@ -28,6 +29,8 @@ struct recovery {
     /* directory */
     uint64_t leftovers[LEFTOVERS_MAX];
     size_t leftover_count;
+    uint64_t stray_hints[LEFTOVERS_MAX]; /* without a segment */
+    size_t stray_hint_count;
     bool has_segments;
 };
 
@@ -39,12 +42,26 @@ static enum nadb_err fail_io(
 
 /* ---- the directory ---- */
 
+static void note_hint(struct recovery *r, uint64_t id)
+{
+    struct nadb_manifest_entry *entry = nadb_manifest_find(&r->fs->manifest, id);
+    if (entry != NULL) {
+        entry->has_hint = true;
+    } else if (r->stray_hint_count < LEFTOVERS_MAX) {
+        r->stray_hints[r->stray_hint_count++] = id;
+    }
+}
+
 static void note_name(void *ctx, const char *name)
 {
     struct recovery *r = ctx;
     uint64_t id;
     if (strcmp(name, NADB_FS_RESERVE_NAME) == 0) {
         r->fs->has_reserve = true;
+    }
+    if (nadb_hint_parse_name(name, &id)) {
+        note_hint(r, id);
+        return;
     }
     if (!nadb_segment_parse_name(name, &id)) {
         return;
@@ -99,6 +116,13 @@ static enum nadb_err remove_leftover(struct recovery *r, uint64_t id)
     return NADB_OK;
 }
 
+static void remove_hint(struct recovery *r, uint64_t id)
+{
+    char name[NADB_HINT_NAME_BYTES];
+    nadb_hint_name(name, id);
+    (void)r->fs->io->unlink_file(r->fs->io, r->fs->dir, name); /* it is only in the way */
+}
+
 static enum nadb_err remove_leftovers(struct recovery *r)
 {
     const struct nadb_fs_io *io = r->fs->io;
@@ -107,6 +131,9 @@ static enum nadb_err remove_leftovers(struct recovery *r)
         if (err != NADB_OK) {
             return err;
         }
+    }
+    for (size_t i = 0; i < r->stray_hint_count; i++) {
+        remove_hint(r, r->stray_hints[i]);
     }
     if (r->leftover_count > 0 && r->info->note[0] == '\0') {
         (void)snprintf(r->info->note, sizeof(r->info->note),
@@ -124,6 +151,7 @@ static void add_unit(struct recovery *r, const struct nadb_fs_visit *visit, uint
     fs->units[fs->unit_count++] = (struct nadb_fs_unit){
         .id = visit->entry->id,
         .seed = visit->walk.seed,
+        .from = NADB_SEGMENT_HEADER_BYTES,
         .to = to,
         .slot = visit->entry->slot,
     };
@@ -266,6 +294,67 @@ static enum nadb_err finish_active(
     return NADB_OK;
 }
 
+/* Is the segment there as the manifest has it, as far as its last bytes tell? */
+static bool has_right_end(const struct nadb_fs_visit *visit)
+{
+    const struct nadb_manifest_entry *entry = visit->entry;
+    char footer[NADB_FRAME_HEADER_BYTES];
+    struct nadb_frame frame;
+    uint64_t offset = entry->bytes - sizeof(footer);
+    if (entry->state != NADB_SEGMENT_SEALED) {
+        return true; /* what counts of it ends in the middle */
+    }
+    return nadb_fs_read_full(visit->io, visit->file, footer, sizeof(footer), offset) ==
+               (ssize_t)sizeof(footer) &&
+           nadb_frame_get(footer, nadb_offset_seed(visit->walk.seed, offset), &frame) ==
+               NADB_FS_GOOD &&
+           frame.check == entry->chain;
+}
+
+/* Takes what the segment's hint says of it instead of walking it; false: that cannot be had. */
+static bool take_hint(struct recovery *r, const struct nadb_fs_visit *visit)
+{
+    struct nadb_fs *fs = r->fs;
+    const struct nadb_manifest_entry *entry = visit->entry;
+    struct nadb_hint hint;
+    bool is_wanted = fs->is_lean && entry->has_hint && entry->state != NADB_SEGMENT_ACTIVE &&
+                     entry->bytes >= NADB_SEGMENT_HEADER_BYTES + NADB_FRAME_HEADER_BYTES;
+    if (!is_wanted || !has_right_end(visit) ||
+        !nadb_hint_read(
+            fs->io, fs->dir, fs->manifest.store_id, entry, r->window, &fs->deaths, &hint)) {
+        return false;
+    }
+    uint64_t version = r->end.version;
+    r->end = hint.at;
+    r->end.version = version > r->end.version ? version : r->end.version;
+    if (hint.to > hint.from) {
+        fs->units[fs->unit_count++] = (struct nadb_fs_unit){
+            .id = entry->id,
+            .seed = nadb_hint_seed(visit->walk.seed),
+            .from = hint.from,
+            .to = hint.to,
+            .slot = entry->slot,
+            .is_hint = true,
+        };
+        r->info->bytes += hint.to - hint.from;
+    }
+    return true;
+}
+
+/* By its hint, or from its first byte to its last. */
+static enum nadb_err look_at(
+    struct recovery *r, struct nadb_fs_visit *visit, struct nadb_manifest_entry *entry)
+{
+    if (take_hint(r, visit)) {
+        return NADB_OK;
+    }
+    if (r->fs->is_lean && entry->has_hint) {
+        remove_hint(r, entry->id); /* it was no good: another one will be written */
+        entry->has_hint = false;
+    }
+    return walk_segment(r, visit);
+}
+
 static enum nadb_err visit_segment(struct recovery *r, size_t index)
 {
     struct nadb_fs *fs = r->fs;
@@ -282,7 +371,7 @@ static enum nadb_err visit_segment(struct recovery *r, size_t index)
     };
     enum nadb_err err = nadb_fs_visit_begin(&visit, r->reterr);
     if (err == NADB_OK) {
-        err = walk_segment(r, &visit);
+        err = look_at(r, &visit, entry);
     }
     if (err == NADB_OK && entry->state == NADB_SEGMENT_ACTIVE) {
         if (visit.is_open_ended) {
@@ -295,6 +384,15 @@ static enum nadb_err visit_segment(struct recovery *r, size_t index)
     return err;
 }
 
+static bool is_too_large(const struct nadb_fs *fs)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < fs->manifest.count; i++) {
+        bytes += fs->manifest.entries[i].bytes;
+    }
+    return fs->replay_values_max > 0 && bytes > fs->replay_values_max;
+}
+
 static enum nadb_err visit_segments(struct recovery *r)
 {
     struct nadb_fs *fs = r->fs;
@@ -303,6 +401,8 @@ static enum nadb_err visit_segments(struct recovery *r)
     if (fs->units == NULL) {
         return nadb_error_set(r->reterr, NADB_ENOMEM, 0, "not enough memory");
     }
+    fs->is_lean = is_too_large(fs);
+    r->info->is_without_values = fs->is_lean;
     for (size_t i = 0; i < count; i++) {
         enum nadb_err err = visit_segment(r, i);
         if (err != NADB_OK) {

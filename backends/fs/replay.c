@@ -5,9 +5,11 @@
 
 #include "backends/fs/format.h"
 #include "backends/fs/frame.h"
+#include "backends/fs/hint.h"
 #include "backends/fs/record.h"
 #include "src/base/assert.h"
 #include "src/base/checksum.h"
+#include "src/base/codec.h"
 #include "src/base/mem.h"
 
 #define DEATHS_MIN 16
@@ -32,7 +34,7 @@ void nadb_fs_deaths_fini(struct nadb_fs_deaths *deaths)
     *deaths = (struct nadb_fs_deaths){0};
 }
 
-static uint64_t death_of(const struct nadb_fs_deaths *deaths, uint64_t seq)
+uint64_t nadb_fs_deaths_of(const struct nadb_fs_deaths *deaths, uint64_t seq)
 {
     size_t low = 0;
     size_t high = deaths == NULL ? 0 : deaths->count;
@@ -184,6 +186,35 @@ static enum nadb_err expand(
     return NADB_OK;
 }
 
+/* What a hint has in front of a record; *at moves on to that. */
+static bool take_prefix(
+    const struct loading *l, size_t *at, size_t end, uint64_t *ret_place, uint32_t *ret_value_len)
+{
+    if (end - *at < NADB_HINT_PREFIX_BYTES) {
+        return false;
+    }
+    *ret_place = nadb_get_u32(l->bytes + *at);
+    *ret_value_len = nadb_get_u32(l->bytes + *at + 4);
+    *at += NADB_HINT_PREFIX_BYTES;
+    return *ret_place < UINT64_C(1) << NADB_LOC_OFFSET_BITS && *ret_value_len <= NADB_VALUE_LEN_MAX;
+}
+
+/* Gives the entry the value that is wanted. */
+static enum nadb_err finish_entry(const struct loading *l, struct nadb_entry *entry,
+    uint32_t hint_value_len, size_t at, struct holdings *holdings)
+{
+    const struct nadb_fs_range *range = l->range;
+    if (entry->kind == NADB_ENTRY_PUT && (range->is_lean || range->is_hint)) {
+        size_t len = range->is_hint ? hint_value_len : nadb_fs_record_value_len(entry);
+        entry->value = nadb_slice_of(NULL, len);
+        entry->codec = NADB_CODEC_RAW;
+        return NADB_OK;
+    }
+    return entry->codec != NADB_CODEC_RAW && !range->is_encoded_wanted
+               ? expand(l, entry, at, holdings)
+               : NADB_OK;
+}
+
 /* The records of the frame at `at`, which was verified. */
 static enum nadb_err decode_frame(const struct loading *l, size_t at, size_t *ret_end,
     struct nadb_replay_chunk *chunk, struct holdings *holdings)
@@ -193,7 +224,7 @@ static enum nadb_err decode_frame(const struct loading *l, size_t at, size_t *re
     enum nadb_fs_check check =
         nadb_frame_get(l->bytes + at, nadb_offset_seed(range->seed, range->from + at), &frame);
     NADB_ASSERT(check == NADB_FS_GOOD);
-    uint64_t dead_ms = death_of(range->deaths, frame.seq);
+    uint64_t dead_ms = nadb_fs_deaths_of(range->deaths, frame.seq);
     holdings->frames[holdings->frame_count++] = (struct nadb_fs_chunk_frame){
         .seq = frame.seq,
         .wall_ms = frame.wall_ms,
@@ -205,18 +236,20 @@ static enum nadb_err decode_frame(const struct loading *l, size_t at, size_t *re
     for (uint32_t i = 0; i < frame.records; i++) {
         size_t bytes = 0;
         struct nadb_entry *entry = &chunk->entries[chunk->count];
+        uint64_t place = (range->from + at) / NADB_FS_ALIGN;
+        uint32_t value_len = 0;
+        if (range->is_hint && !take_prefix(l, &at, end, &place, &value_len)) {
+            return fail_at(l, NADB_FS_BAD, at);
+        }
         check = nadb_fs_record_get(l->bytes + at, end - at, entry, &bytes);
         if (check != NADB_FS_GOOD) {
             return fail_at(l, check, at);
         }
-        if (entry->codec != NADB_CODEC_RAW && !range->is_encoded_wanted) {
-            enum nadb_err err = expand(l, entry, at, holdings);
-            if (err != NADB_OK) {
-                return err;
-            }
+        enum nadb_err err = finish_entry(l, entry, value_len, at, holdings);
+        if (err != NADB_OK) {
+            return err;
         }
-        chunk->locs[chunk->count] =
-            (uint64_t)range->slot << NADB_LOC_OFFSET_BITS | (range->from + at) / NADB_FS_ALIGN;
+        chunk->locs[chunk->count] = (uint64_t)range->slot << NADB_LOC_OFFSET_BITS | place;
         chunk->dead_ms[chunk->count] = dead_ms;
         chunk->count++;
         at += bytes;

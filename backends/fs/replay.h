@@ -21,6 +21,9 @@ struct nadb_fs_deaths {
 
 /* Notes the next batch of the log. */
 void nadb_fs_deaths_add(struct nadb_fs_deaths *deaths, uint64_t seq, uint64_t wall_ms);
+
+/* The latest time of batch `seq` or a later one; 0: none is known. */
+uint64_t nadb_fs_deaths_of(const struct nadb_fs_deaths *deaths, uint64_t seq);
 void nadb_fs_deaths_fini(struct nadb_fs_deaths *deaths);
 
 struct nadb_fs_range {
@@ -33,6 +36,8 @@ struct nadb_fs_range {
     uint64_t to;                         /* where a frame ends */
     const struct nadb_fs_deaths *deaths; /* NULL: dead_ms is 0 */
     bool is_encoded_wanted;              /* values as they are stored; else as they were put in */
+    bool is_lean;                        /* of values only how long they were put in */
+    bool is_hint;                        /* the file is a hint, see hint.h; implies is_lean */
 };
 
 /* Decodes whole frames of the range: as many as fit `bytes_max`, one at least. Gives *ret_chunk

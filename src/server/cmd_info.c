@@ -440,6 +440,7 @@ static void add_nadb(struct info *info)
     add_u64(info, "nadb_compacting", nadb_store_is_compacting(info->call->store));
     add_u64(info, "nadb_compactions", store->compactions);
     add_u64(info, "nadb_compaction_failures", store->compaction_failures);
+    add_u64(info, "nadb_hints_written", store->hints);
     add_u64(info, "nadb_verifying", is_verifying);
     add_u64(info, "nadb_last_verify_time_ms", verified.ended_ms);
     add_u64(info, "nadb_last_verify_damaged_segments", verified.damaged);

@@ -17,9 +17,9 @@
 #include "src/base/job.h"
 #include "src/base/list.h"
 
-/* As many as there are kinds of slow jobs, each one at a time: flush, compaction, backup, and
- * looking after sealed segments. */
-#define NADB_EXECUTOR_QUIET_THREADS 4u
+/* As many as there are kinds of slow jobs, each one at a time: flush, compaction, backup,
+ * verification, hints. */
+#define NADB_EXECUTOR_QUIET_THREADS 5u
 
 struct nadb_uv_executor {
     struct nadb_executor base; /* public: for those that submit */

@@ -241,9 +241,14 @@ static void limit_clients(struct nadb_config *config)
     }
 }
 
+/* Hints are written from this part on of what will be loaded without values: it grows. */
+#define HINTS_SHARE 2u
+
 static void set_memory(struct nadb_store *store, const struct nadb_config *config)
 {
     nadb_store_set_maxmemory(store, config->maxmemory);
+    uint64_t hints_from = (uint64_t)config->maxmemory / NADB_STORE_LOAD_SHARE / HINTS_SHARE;
+    nadb_store_set_hints(store, config->maxmemory == 0 ? UINT64_MAX : hints_from);
     nadb_store_set_eviction(
         store, (enum nadb_eviction)config->maxmemory_policy, (unsigned)config->maxmemory_samples);
 }
@@ -329,6 +334,7 @@ static void make_store(struct nadb_server_loop *loop, const struct nadb_backend_
     struct nadb_backend_opts backend_opts = {
         .dir = config->dir,
         .segment_size_bytes = config->segment_size,
+        .replay_values_max = (uint64_t)config->maxmemory / NADB_STORE_LOAD_SHARE,
     };
     struct nadb_store_opts opts = {
         .clock = loop->server.clock,

@@ -983,6 +983,12 @@ void nadb_compact__rolled_back(struct nadb_store *store)
     }
 }
 
+bool nadb_compact__wants(struct nadb_store *store, uint32_t number)
+{
+    const struct nadb_segment_use *use = nadb_usage__of(store, number);
+    return use->is_dying || is_worth_it(store->compact, use);
+}
+
 bool nadb_compact__may_close(struct nadb_store *store)
 {
     struct nadb_compact *c = store->compact;

@@ -12,7 +12,6 @@
 #define WINDOW         4u  /* units being decoded at a time */
 #define ENTRY_OVERHEAD 40u /* of an entry on disk, about */
 #define APPLY_GROUP    16u /* entries whose places are warmed together */
-#define LOAD_SHARE     2u  /* a log of more than maxmemory over this is loaded without its values */
 #define DOOM_VISIT     64u
 #define DOOM_CHUNK     (DOOM_VISIT + 4096u) /* a visit passes its number by a segment at most */
 
@@ -281,10 +280,7 @@ static void open_done(struct nadb_job *job)
         fail(store, replay->open_err, &replay->open_error);
     } else {
         replay->info = replay->open_info;
-        if (store->maxmemory_bytes > 0 &&
-            replay->info.bytes > store->maxmemory_bytes / LOAD_SHARE) {
-            store->cold.is_loading_cold = true;
-        }
+        store->cold.is_loading_cold |= replay->info.is_without_values;
     }
     replay->units = nadb_mem_zalloc((replay->info.units + 1) * sizeof(*replay->units));
     for (uint32_t i = 0; i < replay->info.units; i++) {

@@ -36,6 +36,7 @@ struct nadb_store *nadb_store_new(const struct nadb_store_opts *opts)
     nadb_cold__init(store);
     nadb_backup__init(store);
     nadb_verify__init(store);
+    nadb_hinter__init(store);
     nadb_compact__init(store);
     nadb_evict__init(store);
     nadb_store_turn_begin(store);
@@ -85,6 +86,7 @@ void nadb_store_free(struct nadb_store *store)
     nadb_cold__fini(store);
     nadb_backup__fini(store);
     nadb_verify__fini(store);
+    nadb_hinter__fini(store);
     nadb_flight__fini(store);
     nadb_undo__fini(store);
     nadb_usage__fini(store);
@@ -169,6 +171,7 @@ static bool (*const background[])(struct nadb_store *store, uint64_t budget_us) 
     nadb_compact__step,
     nadb_backup__step,
     nadb_verify__step,
+    nadb_hinter__step,
 };
 
 bool nadb_store_step(struct nadb_store *store, uint64_t budget_us)

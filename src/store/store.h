@@ -373,6 +373,12 @@ void nadb_store_verify_stop(struct nadb_store *store);
 void nadb_store_set_verification(
     struct nadb_store *store, uint64_t interval_ms, uint64_t rate_bytes);
 
+/* Once this much is on disk, what makes a start without values fast is written beside it. */
+void nadb_store_set_hints(struct nadb_store *store, uint64_t bytes_min);
+
+/* A log of more than maxmemory over this is loaded without its values. */
+#define NADB_STORE_LOAD_SHARE 2u
+
 /* Begins a backup of everything so far to a new or empty directory; `base` (data NULL: none) is an
  * earlier one. Returns its number; 0: another is under way, or the backend keeps nothing. When it
  * has ended the `admit` event comes and the report is there. */
@@ -426,6 +432,7 @@ struct nadb_store_stats {
     uint64_t dropped_values, fetched_values, fetch_failures;
     uint64_t compactions, compaction_failures; /* runs of segments */
     uint64_t skipped_segments;                 /* that compaction did not have to read */
+    uint64_t hints;                            /* written */
 };
 
 void nadb_store_stats(const struct nadb_store *store, struct nadb_store_stats *ret);

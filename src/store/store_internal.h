@@ -420,6 +420,9 @@ void nadb_compact__flight_ended(struct nadb_store *store);
 void nadb_compact__rolled_back(struct nadb_store *store);
 
 /* May the backend be closed? If not, what is under way is brought to its end first. */
+/* Would the segment be rewritten before long? */
+bool nadb_compact__wants(struct nadb_store *store, uint32_t number);
+
 bool nadb_compact__may_close(struct nadb_store *store);
 
 /* ---- backup.c ---- */
@@ -445,6 +448,32 @@ struct nadb_backup {
 void nadb_backup__init(struct nadb_store *store);
 void nadb_backup__fini(struct nadb_store *store);
 bool nadb_backup__step(struct nadb_store *store, uint64_t budget_us);
+
+/* ---- hint.c ---- */
+
+enum nadb_hinter_state {
+    NADB_HINTER_IDLE,
+    NADB_HINTER_LIST,
+    NADB_HINTER_HINT,
+};
+
+struct nadb_hinter {
+    struct nadb_job job;
+    struct nadb_store *store;
+    enum nadb_hinter_state state;
+    uint64_t bytes_min; /* on disk; with less there are no hints */
+    uint64_t due_us;    /* not before that */
+    uint64_t id;        /* of the segment */
+    /* the worker's in LIST and HINT */
+    struct nadb_segment_info *list; /* owned */
+    size_t list_count;
+    enum nadb_err err;
+    struct nadb_error error;
+};
+
+void nadb_hinter__init(struct nadb_store *store);
+void nadb_hinter__fini(struct nadb_store *store);
+bool nadb_hinter__step(struct nadb_store *store, uint64_t budget_us);
 
 /* ---- verify.c ---- */
 
@@ -656,6 +685,7 @@ struct nadb_store {
     struct nadb_compact *compact;
     struct nadb_backup backup;
     struct nadb_verify *verify; /* owned */
+    struct nadb_hinter hinter;
 
     /* epochs */
     uint64_t epoch;                   /* the newest */

@@ -170,3 +170,43 @@ class ColdStore(unittest.TestCase):
             self.assertGreater(int(info["evicted_keys"]), 0)
             self.assertLess(int(info["used_memory"]), (6 << 20) * 1.3)
             self.assertEqual(conn.call("GET", f"k{KEYS - 1}"), value_of(KEYS - 1))
+
+
+@harness.nadbd_only("values on disk")
+class Starts(unittest.TestCase):
+    """Starts of a store that is larger than memory go by hints."""
+
+    def hints(self, server):
+        return glob.glob(os.path.join(server.folder, "*.hint"))
+
+    def expect_all(self, server):
+        with server.connect() as conn:
+            self.assertEqual(conn.call("DBSIZE"), KEYS)
+            self.assertEqual(conn.call("TAGCOUNT", "t3"), [KEYS // 10])
+            keys = list(range(0, KEYS, 7))
+            for first in range(0, len(keys), 200):
+                part = keys[first:first + 200]
+                self.assertEqual(conn.pipeline([f"GET k{i}" for i in part]),
+                                 [value_of(i) for i in part])
+
+    def test_after_a_kill_by_hints_by_damaged_ones_and_without(self):
+        with harness.Server(options={**OPTIONS, "compression": "no"}) as server:
+            with server.connect() as conn:
+                write_all(conn)
+                conn.call("FLUSH")
+            harness.wait_until(lambda: len(self.hints(server)) >= 10, "hints are written")
+            server.kill()
+            server.start()
+            self.expect_all(server)
+            server.kill()
+            for path in self.hints(server):
+                with open(path, "r+b") as file:
+                    file.seek(1000)
+                    file.write(b"rubbish")
+            server.start()
+            self.expect_all(server)
+            server.stop()
+            for path in self.hints(server):
+                os.unlink(path)
+            server.start()
+            self.expect_all(server)

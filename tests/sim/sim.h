@@ -43,6 +43,7 @@ struct sim_counts {
     uint64_t failed_flushes, unknown;
     uint64_t refusals;
     uint64_t compactions, skips; /* the latter are segments */
+    uint64_t hints;
 };
 
 struct sim {

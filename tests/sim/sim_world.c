@@ -198,7 +198,10 @@ static void set_compression(struct sim *sim)
 static void make_store(struct sim *sim)
 {
     const struct nadb_backend_opts opts = {
-        .dir = "/data", .segment_size_bytes = UINT64_C(4096) << sim_below(sim, 5)};
+        .dir = "/data",
+        .segment_size_bytes = UINT64_C(4096) << sim_below(sim, 5),
+        .replay_values_max = sim_chance(sim, 40),
+    };
     sim->is_dead = sim->is_opened = sim->is_closed = sim->is_closing = false;
     sim->store = nadb_store_new(&(struct nadb_store_opts){
         .clock = &sim->clock.clock,
@@ -215,7 +218,7 @@ static void make_store(struct sim *sim)
         .hash_seed = {sim->seed + 1, sim->seed * 3},
     });
     sim->store->invalidate_few = sim_below(sim, 4);
-    sim->store->cold.is_loading_cold = sim_chance(sim, 30);
+    nadb_store_set_hints(sim->store, sim_chance(sim, 50) ? 0 : UINT64_MAX);
     set_compression(sim);
     nadb_store_set_compaction(sim->store, (unsigned)sim_below(sim, 60), sim_below(sim, 2) * 100000,
         opts.segment_size_bytes);
@@ -227,6 +230,7 @@ static void die(struct sim *sim)
     sim->is_dead = sim->may_tell = true;
     sim->counts.compactions += sim->store->stats.compactions;
     sim->counts.skips += sim->store->stats.skipped_segments;
+    sim->counts.hints += sim->store->stats.hints;
     nadb_inline_executor_discard_all(&sim->exec);
     sim_unwatch_all(sim);
     nadb_store_free(sim->store);
