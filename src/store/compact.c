@@ -14,7 +14,8 @@
  *     SETTLE   waits until all that the verdicts were based on is durable
  *     PUBLISH  job: the new segment takes the run's place; tried again until it succeeds
  *     MOVE     loop, in slices: records learn their new places
- *     REST     waits until nothing that the undo log could bring back has an old place
+ *     REST     waits until nothing that the undo log could bring back, or that was cleared and is
+ *              yet to be freed, has an old place
  *     END      job: the run's files are removed
  *
  * Of a run in which no record is left, and of which every record went because something newer of
@@ -744,9 +745,6 @@ static void end_done(struct nadb_compact *c)
 {
     bool was_aborted = c->state == NADB_COMPACT_ABORT;
     if (!was_aborted) {
-        for (size_t i = 0; i < c->count; i++) {
-            nadb_usage__forget(c->store, c->list[c->at + i].number);
-        }
         c->store->stats.compactions++;
         c->store->stats.skipped_segments += c->is_skipping ? c->count : 0;
     }
@@ -879,6 +877,16 @@ static void go_on_settled(struct nadb_compact *c)
     }
 }
 
+/* The run's numbers are given to others as soon as its files are gone: what was counted for them
+ * is forgotten before. */
+static void submit_end(struct nadb_compact *c)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        nadb_usage__forget(c->store, c->list[c->at + i].number);
+    }
+    submit(c, STEP_END, NADB_COMPACT_END);
+}
+
 static void go_on_resting(struct nadb_compact *c)
 {
     struct nadb_store *store = c->store;
@@ -887,8 +895,10 @@ static void go_on_resting(struct nadb_compact *c)
         c->must_move_again = false;
         c->moved = 0;
         c->state = NADB_COMPACT_MOVE;
+    } else if (store->garbage != NULL) {
+        return; /* of what has been cleared, some may be in the run, and is counted there */
     } else if (store->undo.count == 0 || store->durable >= c->moved_version || is_discarding) {
-        submit(c, STEP_END, NADB_COMPACT_END);
+        submit_end(c);
     } else {
         want_durable(store);
     }

@@ -162,16 +162,19 @@ bool nadb_store_retire(struct nadb_store *store, uint64_t budget_us)
 
 /* In the order of urgency. Each works for about the time it is given and says whether there is
  * more. */
-static bool (*const background[])(struct nadb_store *store, uint64_t budget_us) = {
-    nadb_flight__land,
-    nadb_store_retire,
-    nadb_evict__step,
-    nadb_dying__sweep,
-    nadb_space__sweep,
-    nadb_compact__step,
-    nadb_backup__step,
-    nadb_verify__step,
-    nadb_hinter__step,
+static const struct {
+    bool (*step)(struct nadb_store *store, uint64_t budget_us);
+    bool is_for_close; /* goes on while the store is closing: something waits for it then */
+} background[] = {
+    {nadb_flight__land, true},
+    {nadb_store_retire, false},
+    {nadb_evict__step, false},
+    {nadb_dying__sweep, false},
+    {nadb_space__sweep, true},
+    {nadb_compact__step, true},
+    {nadb_backup__step, true},
+    {nadb_verify__step, true},
+    {nadb_hinter__step, false},
 };
 
 bool nadb_store_step(struct nadb_store *store, uint64_t budget_us)
@@ -187,11 +190,8 @@ bool nadb_store_step(struct nadb_store *store, uint64_t budget_us)
     for (size_t i = 0; i < NADB_ARRAY_LEN(background); i++) {
         /* Who comes behind one that used the budget up gets enough to go on. */
         uint64_t share_us = has_more ? budget_us / STEP_SHARES : budget_us;
-        bool is_for_close =
-            background[i] == nadb_flight__land || background[i] == nadb_compact__step ||
-            background[i] == nadb_backup__step || background[i] == nadb_verify__step;
-        if (store->phase == NADB_STORE_OPEN || is_for_close) {
-            has_more |= background[i](store, share_us);
+        if (store->phase == NADB_STORE_OPEN || background[i].is_for_close) {
+            has_more |= background[i].step(store, share_us);
         }
     }
     return has_more;
