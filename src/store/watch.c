@@ -51,14 +51,14 @@ void nadb_store_watch(struct nadb_store *store, struct nadb_watcher *watcher,
     struct nadb_keyspace *keyspace, const struct nadb_key *key)
 {
     make_room(store);
+    /* A key that is due goes now, so that its end is not taken for a change later. */
+    (void)nadb_store_peek(store, keyspace, key);
     for (struct nadb_watch *watch = *bucket_of(store, key->hash); watch != NULL;
          watch = watch->bucket_next) {
         if (watch->watcher == watcher && watch->keyspace == keyspace && watch->hash == key->hash) {
             return;
         }
     }
-    /* A key that is due goes now, so that its end is not taken for a change later. */
-    (void)nadb_store_peek(store, keyspace, key);
     struct nadb_watch *watch = nadb_mem_alloc(sizeof(*watch) + key->name.len);
     struct nadb_watch **bucket = bucket_of(store, key->hash);
     *watch = (struct nadb_watch){
