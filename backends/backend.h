@@ -228,7 +228,7 @@ struct nadb_segment_info {
 };
 
 /* The segments in the order of the log, in *ret, which the caller frees. With `must_close` the one
- * that takes batches is closed first, if there are batches in it. */
+ * that takes batches is closed first, if there are batches in it and there is room for another. */
 typedef enum nadb_err nadb_backend_list_fn(struct nadb_backend *backend, bool must_close,
     struct nadb_segment_info **ret, size_t *ret_count, struct nadb_error *reterr);
 

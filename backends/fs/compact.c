@@ -53,6 +53,9 @@ enum nadb_err nadb_fs__list(struct nadb_fs *fs, bool must_close, struct nadb_seg
 {
     nadb_fs__lock(fs);
     int result = must_close ? nadb_fs__rotate(fs) : 0;
+    if (result == -ENOSPC) {
+        result = 0; /* without room it stays open: compaction of the others makes some */
+    }
     size_t count = fs->manifest.count;
     struct nadb_segment_info *infos = nadb_mem_alloc((count + 1) * sizeof(*infos));
     for (size_t i = 0; i < count; i++) {

@@ -143,6 +143,11 @@ static enum nadb_err take_all(struct copying *c)
         err = take_segment(c, &c->manifest.entries[i]);
     }
     if (err == NADB_OK) {
+        /* The segments' names are stable before the manifest's can be. */
+        int result = c->io->sync_dir(c->io, c->dir);
+        err = result == 0 ? NADB_OK : fail(c, "directory", result);
+    }
+    if (err == NADB_OK) {
         int result = nadb_manifest_publish(&c->manifest, c->io, c->dir);
         err = result == 0 ? NADB_OK : fail(c, NADB_FS_MANIFEST_NAME, result);
     }
@@ -152,10 +157,13 @@ static enum nadb_err take_all(struct copying *c)
 /* What failed leaves nothing but the directory, as far as the disk allows. */
 static void remove_all(struct copying *c)
 {
+    /* Without a manifest it is no store, whatever else can be removed. */
+    (void)c->io->unlink_file(c->io, c->dir, NADB_FS_MANIFEST_NAME);
+    (void)c->io->unlink_file(c->io, c->dir, NADB_FS_MANIFEST_TMP_NAME);
     for (size_t i = 0; i <= c->result.segments && i < c->manifest.count; i++) {
         char name[NADB_SEGMENT_NAME_BYTES];
         nadb_segment_name(name, c->manifest.entries[i].id);
-        (void)c->io->unlink_file(c->io, c->dir, name); /* without a manifest it is no store */
+        (void)c->io->unlink_file(c->io, c->dir, name); /* as above */
     }
 }
 

@@ -87,7 +87,8 @@ NADB_MUST_CHECK enum nadb_err nadb_fs__finish(struct nadb_fs *fs, struct nadb_er
 /* Allocates the reserve if it is missing and there is room. */
 void nadb_fs__restore_reserve(struct nadb_fs *fs);
 
-/* Closes the segment that takes batches and begins the next: 0, or -errno. Under log_lock. */
+/* Closes the segment that takes batches, if there are some in it, and begins the next: 0, or
+ * -errno, -ENOSPC when there is no room for another. Under log_lock. */
 NADB_MUST_CHECK int nadb_fs__rotate(struct nadb_fs *fs);
 
 void nadb_fs__lock(struct nadb_fs *fs);

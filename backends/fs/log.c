@@ -335,7 +335,10 @@ int nadb_fs__rotate(struct nadb_fs *fs)
     }
     fs->rotate_at = 0;
     struct nadb_error error = {0};
-    return prepare(fs, fs->active.end.wall_ms, &error) == NADB_OK ? 0 : -error.sys_errno;
+    if (prepare(fs, fs->active.end.wall_ms, &error) != NADB_OK) {
+        return -error.sys_errno;
+    }
+    return fs->active.end.frames == 0 ? 0 : -ENOSPC; /* no room for the next: it grows on */
 }
 
 /* Prepare and append; *ret_before is the end of the segment without the batch. */

@@ -64,7 +64,11 @@ bool nadb_backup__step(struct nadb_store *store, uint64_t budget_us)
     if (b->state != NADB_BACKUP_SETTLE) {
         return false;
     }
-    if (store->phase != NADB_STORE_OPEN || store->state != NADB_STORAGE_OK) {
+    if (store->phase != NADB_STORE_OPEN) {
+        b->err =
+            nadb_error_set(&b->report.error, NADB_EUSAGE, 0, "backup: the server is shutting down");
+        end(b);
+    } else if (store->state != NADB_STORAGE_OK) {
         b->err = nadb_error_set(
             &b->report.error, NADB_ENOSPC, 0, "backup: what has changed cannot be written");
         end(b);

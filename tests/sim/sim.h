@@ -43,7 +43,7 @@ struct sim_counts {
     uint64_t failed_flushes, unknown;
     uint64_t refusals;
     uint64_t compactions, skips; /* the latter are segments */
-    uint64_t hints;
+    uint64_t hints, backups;
 };
 
 struct sim {
@@ -65,7 +65,10 @@ struct sim {
     enum nadb_err opened_err, closed_err;
     struct nadb_error opened_error;
     uint64_t opened_version;
-    uint64_t hold_max;   /* of the replies since the last flush that failed */
+    uint64_t hold_max; /* of the replies since the last flush that failed */
+    const char *dir;   /* of the store */
+    /* a backup that is under way, or whose result has not been looked at; number 0: none */
+    uint64_t backup_number, backup_from; /* the latter: version when it was begun */
     uint64_t overwrites; /* changes to come that overwrite a few keys: segments die whole */
     struct sim_counts counts;
 };

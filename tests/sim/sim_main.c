@@ -73,18 +73,19 @@ static void add_counts(struct sim_counts *total, const struct sim_counts *counts
     total->compactions += counts->compactions;
     total->skips += counts->skips;
     total->hints += counts->hints;
+    total->backups += counts->backups;
 }
 
 static void print_counts(const struct sim_counts *counts)
 {
     (void)printf("%llu changes, %llu crashes, %llu failed openings, %llu failed flushes (%llu of "
                  "unknown outcome), %llu refused writes, %llu compactions, %llu "
-                 "segments skipped, %llu hints\n",
+                 "segments skipped, %llu hints, %llu backups\n",
         (unsigned long long)counts->changes, (unsigned long long)counts->crashes,
         (unsigned long long)counts->failed_opens, (unsigned long long)counts->failed_flushes,
         (unsigned long long)counts->unknown, (unsigned long long)counts->refusals,
         (unsigned long long)counts->compactions, (unsigned long long)counts->skips,
-        (unsigned long long)counts->hints);
+        (unsigned long long)counts->hints, (unsigned long long)counts->backups);
     (void)fflush(stdout);
 }
 

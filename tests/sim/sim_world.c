@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "backends/fs/fs.h"
+#include "backends/fs/offline.h"
 #include "backends/registry.h"
 #include "src/base/mem.h"
 #include "tests/sim/sim.h"
@@ -152,7 +153,7 @@ static const struct nadb_store_events events = {
 
 static void stop_faults(struct sim *sim)
 {
-    for (int kind = NADB_FAULTY_ANY; kind <= NADB_FAULTY_ALLOCATE; kind++) {
+    for (int kind = NADB_FAULTY_ANY; kind <= NADB_FAULTY_LINK; kind++) {
         nadb_faulty_fail(sim->faulty, (enum nadb_faulty_call)kind, 0, 0, 0);
     }
     nadb_faulty_shorten(sim->faulty, 0);
@@ -198,7 +199,7 @@ static void set_compression(struct sim *sim)
 static void make_store(struct sim *sim)
 {
     const struct nadb_backend_opts opts = {
-        .dir = "/data",
+        .dir = sim->dir,
         .segment_size_bytes = UINT64_C(4096) << sim_below(sim, 5),
         .replay_values_max = sim_chance(sim, 40),
     };
@@ -228,6 +229,7 @@ static void make_store(struct sim *sim)
 static void die(struct sim *sim)
 {
     sim->is_dead = sim->may_tell = true;
+    sim->backup_number = 0;
     sim->counts.compactions += sim->store->stats.compactions;
     sim->counts.skips += sim->store->stats.skipped_segments;
     sim->counts.hints += sim->store->stats.hints;
@@ -237,6 +239,8 @@ static void die(struct sim *sim)
     sim->store = NULL;
     sim->may_tell = false;
 }
+
+static void check_leftover_backup(struct sim *sim);
 
 static void end_machine(struct sim *sim, bool is_power_cut)
 {
@@ -249,6 +253,7 @@ static void end_machine(struct sim *sim, bool is_power_cut)
     }
     stop_faults(sim);
     sim->counts.crashes++;
+    check_leftover_backup(sim);
 }
 
 /* One half of a job that waits. False: the process has crashed in it. */
@@ -427,6 +432,109 @@ static void crash(struct sim *sim)
     reopen(sim, floor, floor_power);
 }
 
+/* ---- backups ---- */
+
+#define BACKUP_DIR "/backup"
+
+static bool has_name(const struct sim *sim, const char *path)
+{
+    return nadb_faulty_exists(sim->faulty, path);
+}
+
+static void remove_backup(struct sim *sim)
+{
+    const char *name;
+    while ((name = nadb_faulty_name_at(sim->faulty, BACKUP_DIR, "", 0)) != NULL) {
+        char path[128];
+        (void)snprintf(path, sizeof(path), BACKUP_DIR "/%s", name);
+        nadb_faulty_remove(sim->faulty, path);
+    }
+}
+
+static void ignore_progress(void *ctx, const char *what, uint64_t done, uint64_t all)
+{
+    (void)ctx;
+    (void)what;
+    (void)done;
+    (void)all;
+}
+
+static void fail_damaged(void *ctx, const char *text)
+{
+    SIM_CHECK((const struct sim *)ctx, false, "a backup is damaged: %s", text);
+}
+
+/* After a crash in the middle there is a whole backup, or none. */
+static void check_leftover_backup(struct sim *sim)
+{
+    if (has_name(sim, BACKUP_DIR "/MANIFEST")) {
+        const struct nadb_fs_listener listener = {ignore_progress, fail_damaged, sim};
+        struct nadb_fs_survey survey;
+        struct nadb_error error = {0};
+        enum nadb_err err =
+            nadb_fs_verify_dir(nadb_faulty_io(sim->faulty), BACKUP_DIR, &listener, &survey, &error);
+        SIM_CHECK(sim, err == NADB_OK, "a backup cannot be verified: %s", error.text);
+    }
+    remove_backup(sim);
+}
+
+static void begin_backup(struct sim *sim)
+{
+    if (sim->backup_number != 0) {
+        return;
+    }
+    sim_trace(sim, "backup");
+    remove_backup(sim);
+    nadb_store_turn_begin(sim->store);
+    sim->backup_from = sim->store->version;
+    sim->backup_number =
+        nadb_store_backup(sim->store, NADB_SLICE(BACKUP_DIR), nadb_slice_of(NULL, 0));
+    nadb_store_turn_end(sim->store);
+}
+
+/* Opens the backup as a store of its own, beside the one that it was made of: it must be a state
+ * that there was since it was asked for. */
+static void open_backup(struct sim *sim)
+{
+    struct sim *copy = nadb_mem_zalloc(sizeof(*copy));
+    *copy = *sim;
+    copy->dir = BACKUP_DIR;
+    memset(copy->watchers, 0, sizeof(copy->watchers));
+    nadb_inline_executor_init(&copy->exec);
+    SIM_CHECK(sim, try_open(copy), "a backup cannot be opened");
+    nadb_store_turn_begin(copy->store);
+    warm_all(copy);
+    size_t at = sim_model_reached(&sim->model, sim->backup_from);
+    while (at < sim->model.history_count &&
+           compare_with(copy, &sim->model.history[at].state) != NULL) {
+        at++;
+    }
+    SIM_CHECK(sim, at < sim->model.history_count, "a backup is no state that there was");
+    die(copy);
+    nadb_mem_free(copy);
+}
+
+/* Looks at a backup that is done, when nothing can go wrong with that. */
+static void look_at_backup(struct sim *sim)
+{
+    struct nadb_backup_report report;
+    if (sim->backup_number == 0 || sim->has_faults || nadb_faulty_will_crash(sim->faulty) ||
+        !nadb_store_backup_report(sim->store, sim->backup_number, &report)) {
+        return;
+    }
+    sim->backup_number = 0;
+    if (report.is_failed) {
+        sim_trace(sim, "backup failed: %s", report.error.text);
+        SIM_CHECK(sim, sim->had_faults || report.error.code == NADB_EUSAGE, "a backup failed: %s",
+            report.error.text);
+    } else {
+        sim_trace(sim, "backup done");
+        sim->counts.backups++;
+        open_backup(sim);
+    }
+    remove_backup(sim);
+}
+
 /* ---- a quiet time ---- */
 
 static void run_everything(struct sim *sim)
@@ -556,6 +664,8 @@ static void change_settings(struct sim *sim)
     } else if (sim_chance(sim, 50)) {
         sim_trace(sim, "compact");
         (void)nadb_store_compact(sim->store, NULL);
+    } else if (sim_chance(sim, 40)) {
+        begin_backup(sim);
     } else if (sim_chance(sim, 50)) {
         sim_trace(sim, "drop values");
         for (uint64_t i = sim_below(sim, 20); i > 0; i--) {
@@ -613,6 +723,7 @@ static void run_step(struct sim *sim)
     if (sim->is_closed) {
         after_close(sim);
     }
+    look_at_backup(sim);
 }
 
 void sim_run(struct sim *sim, uint64_t seed, bool is_verbose)
@@ -622,6 +733,8 @@ void sim_run(struct sim *sim, uint64_t seed, bool is_verbose)
     nadb_fake_clock_init(&sim->clock);
     nadb_inline_executor_init(&sim->exec);
     sim->faulty = nadb_faulty_new(seed);
+    nadb_faulty_set_links(sim->faulty, seed % 2 == 0);
+    sim->dir = "/data";
     sim_model_init(&sim->model, sim->clock.wall_ms);
     reopen(sim, 0, 0);
     for (sim->steps = 1; sim->steps <= STEPS_EACH_RUN; sim->steps++) {

@@ -64,12 +64,13 @@ struct nadb_faulty {
     size_t change_count;
     struct handle handles[HANDLES_MAX];
     uint64_t calls;
-    struct fault faults[NADB_FAULTY_ALLOCATE + 1];
+    struct fault faults[NADB_FAULTY_LINK + 1];
     uint64_t shorten_nth;
     uint64_t garble_times;
     uint64_t crash_nth;
     bool is_crashed;
     bool is_lying;
+    bool has_links;
     uint64_t space;
 };
 
@@ -393,14 +394,28 @@ static int faulty_open_file(
     return verdict == GO ? make_handle(faulty, false, name->now) : error;
 }
 
-/* This file system has no hard links, as many have none: files are copied. */
-static int faulty_link_file(const struct nadb_fs_io *io, int from_dir, int to_dir, const char *name)
+static int faulty_link_file(const struct nadb_fs_io *io, int from, int to, const char *text)
 {
-    (void)io;
-    (void)from_dir;
-    (void)to_dir;
-    (void)name;
-    return -EOPNOTSUPP;
+    struct nadb_faulty *faulty = faulty_of(io);
+    int error;
+    enum verdict verdict = begin_call(faulty, NADB_FAULTY_LINK, &error);
+    if (verdict == FAIL) {
+        return error;
+    }
+    if (!faulty->has_links) {
+        return verdict == GO ? -EOPNOTSUPP : error;
+    }
+    struct name *name = find_name(faulty, handle_of(faulty, from, true)->index, text);
+    if (name == NULL || name->now == NOWHERE) {
+        return verdict == GO ? -ENOENT : error;
+    }
+    size_t to_dir = handle_of(faulty, to, true)->index;
+    const struct name *there = find_name(faulty, to_dir, text);
+    if (there != NULL && there->now != NOWHERE) {
+        return verdict == GO ? -EEXIST : error;
+    }
+    set_name(faulty, to_dir, text, name->now, false);
+    return verdict == GO ? 0 : error;
 }
 
 static int faulty_rename_file(
@@ -689,6 +704,11 @@ uint64_t nadb_faulty_used(const struct nadb_faulty *faulty)
         }
     }
     return used;
+}
+
+void nadb_faulty_set_links(struct nadb_faulty *faulty, bool has_links)
+{
+    faulty->has_links = has_links;
 }
 
 void nadb_faulty_set_lying(struct nadb_faulty *faulty, bool is_lying)

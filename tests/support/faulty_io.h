@@ -41,6 +41,7 @@ enum nadb_faulty_call {
     NADB_FAULTY_SYNC,
     NADB_FAULTY_TRUNCATE,
     NADB_FAULTY_ALLOCATE,
+    NADB_FAULTY_LINK,
 };
 
 struct nadb_faulty *nadb_faulty_new(uint64_t seed);
@@ -78,6 +79,9 @@ bool nadb_faulty_will_crash(const struct nadb_faulty *faulty); /* at one of the 
  * UINT64_MAX (the default): no limit. */
 void nadb_faulty_set_space(struct nadb_faulty *faulty, uint64_t bytes);
 uint64_t nadb_faulty_used(const struct nadb_faulty *faulty);
+
+/* Hard links can be made; at first they cannot, as on many file systems. */
+void nadb_faulty_set_links(struct nadb_faulty *faulty, bool has_links);
 
 /* sync_file and sync_dir return 0 and do nothing: a cheap disk. */
 void nadb_faulty_set_lying(struct nadb_faulty *faulty, bool is_lying);

@@ -225,8 +225,7 @@ Test(fs_crash, a_crash_during_recovery_changes_nothing)
 static void add_random_fault(struct world *world, struct nadb_rng *rng)
 {
     static const int errors[] = {EIO, ENOSPC, EIO, EDQUOT};
-    enum nadb_faulty_call kind =
-        (enum nadb_faulty_call)nadb_rng_below(rng, NADB_FAULTY_ALLOCATE + 1);
+    enum nadb_faulty_call kind = (enum nadb_faulty_call)nadb_rng_below(rng, NADB_FAULTY_LINK + 1);
     nadb_faulty_fail(world->faulty, kind, 1 + nadb_rng_below(rng, 30), 1 + nadb_rng_below(rng, 3),
         errors[nadb_rng_below(rng, NADB_ARRAY_LEN(errors))]);
 }
