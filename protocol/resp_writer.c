@@ -155,6 +155,14 @@ void nadb_resp_bulk(struct nadb_resp_writer *writer, struct nadb_slice bytes)
     }
 }
 
+void nadb_resp_bulk_header(struct nadb_resp_writer *writer, size_t len)
+{
+    char *out = reserve(writer, HEAD_MAX);
+    if (out != NULL) {
+        commit(writer, put_head(out, '$', len));
+    }
+}
+
 void nadb_resp_bulk_cstr(struct nadb_resp_writer *writer, const char *text)
 {
     nadb_resp_bulk(writer, nadb_slice_cstr(text));

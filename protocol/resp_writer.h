@@ -37,6 +37,7 @@ void nadb_resp_error(struct nadb_resp_writer *writer, const char *format, ...) N
 
 void nadb_resp_integer(struct nadb_resp_writer *writer, int64_t value);
 void nadb_resp_bulk(struct nadb_resp_writer *writer, struct nadb_slice bytes);
+void nadb_resp_bulk_header(struct nadb_resp_writer *writer, size_t len); /* of a bulk string */
 void nadb_resp_bulk_cstr(struct nadb_resp_writer *writer, const char *text);
 void nadb_resp_bulk_printf(struct nadb_resp_writer *writer, const char *format, ...)
     NADB_PRINTF(2, 3); /* result at most 1,024 bytes; for short formatted values */

@@ -47,12 +47,53 @@ static void drop_keyspace(struct nadb_client *client)
     }
 }
 
+/* ---- attachment ---- */
+
+static void detach(struct nadb_client *client)
+{
+    if (client->attached.blob != NULL) {
+        nadb_blob_unref(client->attached.blob);
+    }
+    client->attached = (struct nadb_attachment){.blob = NULL};
+}
+
+bool nadb_client_attach(struct nadb_client *client, const struct nadb_rec *rec)
+{
+    /* What is held may still be replaced by an error, and so may the reply of a record that is not
+     * on the disk; what is not to be answered is cut off again. */
+    bool is_in_the_way = client->attached.blob != NULL || client->holds_count > 0 ||
+                         client->reply_mode != NADB_REPLY_ON || (rec->flags & NADB_REC_IS_DIRTY);
+    /* The limits of what may wait are the buffer's, which closes the connection when it is full. */
+    is_in_the_way |= rec->value_len > client->out.buf.cap_max - client->out.buf.len;
+    if (rec->value_len < NADB_CLIENT_ATTACH_MIN || !(rec->flags & NADB_REC_HAS_BLOB) ||
+        is_in_the_way) {
+        return false;
+    }
+    struct nadb_blob *blob = *nadb_rec_blob_part(rec);
+    blob->refs++;
+    client->attached =
+        (struct nadb_attachment){.blob = blob, .len = rec->value_len, .at = client->out.buf.len};
+    return true;
+}
+
+void nadb_client_attachment_sent(struct nadb_client *client, size_t count)
+{
+    client->attached.sent += count;
+    NADB_ASSERT(client->attached.sent <= client->attached.len);
+    if (client->attached.sent == client->attached.len) {
+        detach(client);
+    }
+}
+
+/* ---- life ---- */
+
 void nadb_client_fini(struct nadb_client *client)
 {
     nadb_client_drop_progress(client);
     nadb_pubsub_leave(client);
     nadb_client_multi_end(client);
     drop_keyspace(client);
+    detach(client);
     nadb_mem_free(client->name);
     nadb_mem_free(client->lib_name);
     nadb_mem_free(client->lib_ver);
@@ -278,6 +319,8 @@ size_t nadb_client_sendable(const struct nadb_client *client)
 
 void nadb_client_sent(struct nadb_client *client, size_t count)
 {
+    NADB_ASSERT(client->attached.blob == NULL || count <= client->attached.at);
+    client->attached.at -= client->attached.blob == NULL ? 0 : count;
     nadb_buf_consume(&client->out.buf, count);
     client->out_base += count;
 }

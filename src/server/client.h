@@ -29,6 +29,11 @@
 
 struct nadb_server;
 struct nadb_cmd;
+struct nadb_rec;
+struct nadb_blob;
+
+/* Shorter values are copied: that is cheaper than a piece of a write of their own. */
+#define NADB_CLIENT_ATTACH_MIN (1u << 16)
 
 enum nadb_reply_mode {
     NADB_REPLY_ON,
@@ -48,6 +53,14 @@ struct nadb_hold {
     uint64_t begin, end; /* stream positions of the reply */
     bool is_push;        /* a message, of which nothing is left when it is undone */
     uint64_t version;    /* what nadb_store_command_end returned */
+};
+
+/* A long value that is sent from where it lies. It belongs behind the first `at` bytes of out.buf;
+ * what follows in there is sent after it. Stream positions do not count its bytes. */
+struct nadb_attachment {
+    struct nadb_blob *blob; /* referenced; NULL: there is none */
+    size_t len, sent;
+    size_t at;
 };
 
 struct nadb_client {
@@ -91,6 +104,7 @@ struct nadb_client {
 
     /* output */
     struct nadb_resp_writer out;
+    struct nadb_attachment attached;
     uint64_t out_base;
     struct nadb_hold *holds; /* ring in stream order */
     size_t holds_first, holds_count, holds_cap;
@@ -139,6 +153,14 @@ void nadb_client_release(struct nadb_client *client, uint64_t durable);
  * held. */
 void nadb_client_fail_holds(
     struct nadb_client *client, uint64_t durable, const struct nadb_error *error);
+
+/* The value of the record becomes the next bytes of the reply, which the caller writes the header
+ * and the end of: attached, if it is long enough to be worth it and nothing is in the way. False:
+ * it is to be copied. */
+NADB_MUST_CHECK bool nadb_client_attach(struct nadb_client *client, const struct nadb_rec *rec);
+
+/* conn.c has sent `count` bytes of the attachment; all of them: it is gone. */
+void nadb_client_attachment_sent(struct nadb_client *client, size_t count);
 
 /* Bytes at the front of out.buf that may be sent. */
 size_t nadb_client_sendable(const struct nadb_client *client);

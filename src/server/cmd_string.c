@@ -13,7 +13,7 @@ enum nadb_cmd_status nadb_cmd_get(struct nadb_call *call)
     if (rec == NULL) {
         return nadb_reply_null(call);
     }
-    nadb_resp_bulk(call->out, nadb_rec_value(rec));
+    nadb_reply_value(call, rec);
     return NADB_CMD_DONE;
 }
 
@@ -39,7 +39,7 @@ enum nadb_cmd_status nadb_cmd_mget(struct nadb_call *call)
             if (rec == NULL) {
                 nadb_resp_null(call->out);
             } else {
-                nadb_resp_bulk(call->out, nadb_rec_value(rec));
+                nadb_reply_value(call, rec);
             }
         }
     }

@@ -81,6 +81,20 @@ void nadb_reply_field_text(struct nadb_call *call, const char *name, const char 
     nadb_resp_bulk_cstr(call->out, value);
 }
 
+void nadb_reply_value(struct nadb_call *call, const struct nadb_rec *rec)
+{
+    bool is_of_client = call->may_yield && call->out == &call->client->out;
+    if (NADB_LIKELY(rec->value_len < NADB_CLIENT_ATTACH_MIN) || !is_of_client) {
+        nadb_resp_bulk(call->out, nadb_rec_value(rec));
+        return;
+    }
+    nadb_resp_bulk_header(call->out, rec->value_len);
+    if (!nadb_client_attach(call->client, rec)) {
+        nadb_resp_raw(call->out, nadb_rec_value(rec));
+    }
+    nadb_resp_raw(call->out, NADB_SLICE("\r\n"));
+}
+
 /* ---- arguments ---- */
 
 bool nadb_arg_i64(struct nadb_call *call, size_t index, int64_t *ret)

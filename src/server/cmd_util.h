@@ -63,6 +63,9 @@ static inline enum nadb_cmd_status nadb_reply_null(struct nadb_call *call)
 void nadb_reply_field_u64(struct nadb_call *call, const char *name, uint64_t value);
 void nadb_reply_field_text(struct nadb_call *call, const char *name, const char *value);
 
+/* The value of a record as a bulk string; a long one is sent from where it lies. */
+void nadb_reply_value(struct nadb_call *call, const struct nadb_rec *rec);
+
 /* The tags of a record, packed, as a set. */
 void nadb_reply_tags(struct nadb_call *call, struct nadb_slice packed);
 

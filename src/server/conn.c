@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "src/base/log.h"
@@ -43,7 +44,8 @@ static void account(struct nadb_conn *conn)
     const struct nadb_client *client = &conn->client;
     size_t bytes = conn->input.cap + nadb_resp_reader_bytes(&conn->reader) + client->out.buf.cap +
                    client->queue_bytes + client->watcher.bytes + client->subscriber.bytes +
-                   client->progress_bytes + client->holds_cap * sizeof(*client->holds);
+                   client->progress_bytes + client->holds_cap * sizeof(*client->holds) +
+                   client->attached.len;
     conns->bytes += bytes - conn->accounted_bytes; /* unsigned: also right downwards */
     conn->accounted_bytes = bytes;
     if (conn->input.len > conns->input_peak) {
@@ -169,7 +171,7 @@ bool nadb_conn_note_output(struct nadb_conn *conn)
 static void drop_written(struct nadb_conn *conn)
 {
     struct nadb_client *client = &conn->client;
-    if (conn->written == 0 || conn->written < nadb_conn_unsent(conn)) {
+    if (conn->written == 0 || conn->written < client->out.buf.len - conn->written) {
         return;
     }
     nadb_client_sent(client, conn->written);
@@ -179,15 +181,56 @@ static void drop_written(struct nadb_conn *conn)
     }
 }
 
+/* What may be sent now: at most three pieces, in `pieces`; returns how many bytes. */
+static size_t list_pieces(struct nadb_conn *conn, struct iovec pieces[3], int *ret_count)
+{
+    struct nadb_client *client = &conn->client;
+    const struct nadb_attachment *attached = &client->attached;
+    char *data = client->out.buf.data;
+    size_t end = nadb_client_sendable(client);
+    size_t before = attached->blob == NULL ? end : attached->at;
+    size_t len = end - conn->written;
+    *ret_count = 0;
+    if (before > conn->written) {
+        pieces[(*ret_count)++] = (struct iovec){data + conn->written, before - conn->written};
+    }
+    if (attached->blob != NULL) {
+        len += attached->len - attached->sent;
+        pieces[(*ret_count)++] =
+            (struct iovec){attached->blob->data + attached->sent, attached->len - attached->sent};
+        pieces[(*ret_count)++] = (struct iovec){data + before, end - before};
+    }
+    return len;
+}
+
+/* The kernel has taken `count` bytes. */
+static void note_written(struct nadb_conn *conn, size_t count)
+{
+    struct nadb_client *client = &conn->client;
+    if (client->attached.blob != NULL) {
+        size_t before = client->attached.at - conn->written;
+        before = count < before ? count : before;
+        size_t left = client->attached.len - client->attached.sent;
+        size_t of_it = count - before < left ? count - before : left;
+        nadb_client_attachment_sent(client, of_it);
+        count -= of_it;
+    }
+    conn->written += count;
+}
+
 /* False when the socket is broken. */
 static bool write_once(struct nadb_conn *conn)
 {
     struct nadb_client *client = &conn->client;
-    size_t len = nadb_client_sendable(client) - conn->written;
+    struct iovec pieces[3];
+    int piece_count;
+    size_t len = list_pieces(conn, pieces, &piece_count);
     if (len == 0) {
         return true;
     }
-    ssize_t count = write(client->fd, client->out.buf.data + conn->written, len);
+    ssize_t count = NADB_LIKELY(piece_count == 1)
+                        ? write(client->fd, pieces[0].iov_base, pieces[0].iov_len)
+                        : writev(client->fd, pieces, piece_count);
     if (count < 0) {
         conn->is_write_blocked = true; /* if only by a signal, the socket is found ready at once */
         return errno == EAGAIN || errno == EINTR;
@@ -197,7 +240,7 @@ static bool write_once(struct nadb_conn *conn)
     counters->net_output_bytes += (uint64_t)count;
     conn->active_ms = uv_now(conn->conns->uv);
     conn->is_write_blocked = (size_t)count < len;
-    conn->written += (size_t)count;
+    note_written(conn, (size_t)count);
     drop_written(conn);
     return true;
 }

@@ -104,7 +104,8 @@ void nadb_conn_note_pushed(struct nadb_conn *conn);
 /* Bytes the kernel has not taken yet, held ones included. */
 static inline size_t nadb_conn_unsent(const struct nadb_conn *conn)
 {
-    return conn->client.out.buf.len - conn->written;
+    const struct nadb_client *client = &conn->client;
+    return client->out.buf.len - conn->written + client->attached.len - client->attached.sent;
 }
 
 /* Idle timeout, soft output limit, lingering. */

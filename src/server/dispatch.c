@@ -644,7 +644,7 @@ enum nadb_dispatch_status nadb_dispatch_group(struct nadb_server *server,
             status = NADB_DISPATCH_WAIT;
             break;
         }
-        if (done > 0 && client->out.buf.len > NADB_CLIENT_OUTPUT_SOFT) {
+        if (done > 0 && client->out.buf.len + client->attached.len > NADB_CLIENT_OUTPUT_SOFT) {
             status = NADB_DISPATCH_AGAIN; /* these replies first */
             break;
         }

@@ -18,6 +18,15 @@ def value_of(i, generation=0):
     return b"%d/%d " % (i, generation) + b"%08d" % (i * 7919 % 10**8) * 125
 
 
+def receive(conn, count):
+    """So many bytes, as they come."""
+    parts = []
+    while count > 0:
+        parts.append(conn.sock.recv(min(count, 1 << 20)))
+        count -= len(parts[-1])
+    return b"".join(parts)
+
+
 def write_all(conn, generation=0):
     for first in range(0, KEYS, 500):
         replies = conn.pipeline([("SET", f"k{i}", value_of(i, generation), "TAGS", f"t{i % 10}")
@@ -210,3 +219,29 @@ class Starts(unittest.TestCase):
                 os.unlink(path)
             server.start()
             self.expect_all(server)
+
+
+@harness.nadbd_only("values on disk")
+class SlowReaders(unittest.TestCase):
+    """A long value exists once, however many clients are being sent it."""
+
+    SIZE = 32 << 20
+    READERS = 4
+
+    def test_many_slow_readers_of_one_long_value_share_it(self):
+        value = os.urandom(1 << 20) * (self.SIZE >> 20)
+        with harness.Server(options={"compression": "no"}) as server:
+            server.call("SET", "long", value)
+            server.call("FLUSH")
+            before = int(server.info()["used_memory"])
+            readers = [server.connect() for _ in range(self.READERS)]
+            for conn in readers:
+                conn.send(b"GET long\r\nPING\r\n")
+                self.assertEqual(receive(conn, 1), b"$")
+            self.assertLess(int(server.info()["used_memory"]) - before, self.SIZE // 2)
+            server.call("SET", "long", "short")
+            for conn in readers:
+                rest = receive(conn, len(b"%d\r\n" % self.SIZE) + self.SIZE + 2 + 7)
+                self.assertEqual(rest, b"%d\r\n" % self.SIZE + value + b"\r\n+PONG\r\n")
+                conn.close()
+            harness.wait_until(lambda: int(server.info()["used_memory"]) < before, "it is gone")

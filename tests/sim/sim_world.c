@@ -346,8 +346,6 @@ static void fail_reopened(struct sim *sim, size_t floor, const char *reason)
         at > 0 ? "older than promised" : "no state that ever was", reason);
 }
 
-/* Finds the state that came back among those that may: at least the one numbered `floor`. Those
- * that differ in what has expired only cannot be told apart; all of them may be the one. */
 /* States are told apart by their values, too. */
 static void warm_all(struct sim *sim)
 {
@@ -361,6 +359,8 @@ static void warm_all(struct sim *sim)
     }
 }
 
+/* Finds the state that came back among those that may: at least the one numbered `floor`. Those
+ * that differ in what has expired only cannot be told apart; all of them may be the one. */
 static void check_reopened(struct sim *sim, size_t floor)
 {
     struct sim_model *model = &sim->model;

@@ -256,6 +256,80 @@ Test(conns, a_client_that_does_not_read_is_not_served_on)
 
 /* The parser unquotes inline commands where they lie: put back as they are, they would be parsed
  * a second time. */
+static struct nadb_blob *big_blob(const char *name)
+{
+    struct nadb_store *store = fixture.server.store;
+    struct nadb_key key = nadb_store_key(store, nadb_slice_cstr(name));
+    struct nadb_keyspace *keyspace = nadb_store_keyspace(store, 0, nadb_slice_of(NULL, 0), true);
+    const struct nadb_rec *rec = nadb_store_peek(store, keyspace, &key);
+    cr_assert(rec != NULL && (rec->flags & NADB_REC_HAS_BLOB));
+    return *nadb_rec_blob_part(rec);
+}
+
+Test(conns, a_long_value_is_sent_from_where_it_lies_whatever_becomes_of_its_key)
+{
+    setup();
+    put_big("big");
+    struct nadb_blob *blob = big_blob("big");
+    struct nadb_conn *conn;
+    int fd = join(&conn);
+    say(fd, "PING\r\nGET big\r\nPING\r\nGET big\r\nECHO last\r\n");
+    turn();
+    cr_assert_eq(blob->refs, 2, "it was copied");
+    cr_assert_gt(nadb_conn_unsent(conn), BIG_LEN / 2);
+    int other = join(NULL);
+    say(other, "SET big other\r\n");
+    turn();
+    cr_assert_eq(blob->refs, 1, "only the client has it now");
+    cr_assert_str_eq(hear(other), "+OK\r\n");
+    const char *behind = "+PONG\r\n$5\r\nother\r\n$4\r\nlast\r\n";
+    char *bytes = hear_all(fd, strlen("+PONG\r\n") + big_reply_len() + strlen(behind));
+    cr_assert_eq(memcmp(bytes, "+PONG\r\n", 7), 0);
+    check_big(bytes + 7, 1);
+    cr_assert_str_eq(bytes + 7 + big_reply_len(), behind);
+    nadb_mem_free(bytes);
+    (void)close(fd);
+    (void)close(other);
+    teardown();
+}
+
+Test(conns, a_client_that_goes_lets_go_of_the_value_it_was_sent)
+{
+    setup();
+    put_big("big");
+    struct nadb_blob *blob = big_blob("big");
+    struct nadb_conn *conn;
+    int fd = join(&conn);
+    say(fd, "GET big\r\n");
+    turn();
+    cr_assert_eq(blob->refs, 2);
+    (void)close(fd);
+    turn();
+    turn();
+    cr_assert_eq(blob->refs, 1);
+    teardown();
+}
+
+Test(conns, a_value_in_a_transaction_or_without_a_reply_is_not_attached)
+{
+    setup();
+    put_big("big");
+    struct nadb_blob *blob = big_blob("big");
+    int fd = join(NULL);
+    say(fd, "MULTI\r\nGET big\r\nEXEC\r\n");
+    turn();
+    cr_assert_eq(blob->refs, 1);
+    char *bytes = hear_all(fd, strlen("+OK\r\n+QUEUED\r\n*1\r\n") + big_reply_len());
+    check_big(bytes + strlen("+OK\r\n+QUEUED\r\n*1\r\n"), 1);
+    nadb_mem_free(bytes);
+    say(fd, "CLIENT REPLY SKIP\r\nGET big\r\nPING\r\n");
+    turn();
+    cr_assert_eq(blob->refs, 1);
+    cr_assert_str_eq(hear(fd), "+PONG\r\n");
+    (void)close(fd);
+    teardown();
+}
+
 Test(conns, an_inline_command_that_must_wait_keeps_its_quotes)
 {
     setup();
