@@ -373,7 +373,8 @@ struct nadb_segment_use {
                            the log */
 };
 
-struct nadb_segment_use *nadb_usage__of(struct nadb_store *store, uint32_t number);
+/* Makes room for this number. */
+void nadb_usage__grow(struct nadb_store *store, uint32_t number);
 
 /* An entry has been written; a put's record is in the index. */
 void nadb_usage__wrote(struct nadb_store *store, uint64_t loc, uint64_t cost, bool is_put);
@@ -696,6 +697,15 @@ struct nadb_store {
     /* statistics */
     struct nadb_store_stats stats; /* those that are counted, the rest is filled in on demand */
 };
+
+/* The segment's; valid until the next call for another. */
+static inline struct nadb_segment_use *nadb_usage__of(struct nadb_store *store, uint32_t number)
+{
+    if (NADB_UNLIKELY(number >= store->use_cap)) {
+        nadb_usage__grow(store, number);
+    }
+    return &store->use[number];
+}
 
 static inline bool nadb_store__is_frozen(const struct nadb_store *store, const struct nadb_rec *rec)
 {

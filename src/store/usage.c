@@ -11,18 +11,15 @@
 
 #define CAP_MIN 64u
 
-struct nadb_segment_use *nadb_usage__of(struct nadb_store *store, uint32_t number)
+void nadb_usage__grow(struct nadb_store *store, uint32_t number)
 {
-    if (number >= store->use_cap) {
-        size_t cap = store->use_cap < CAP_MIN ? CAP_MIN : store->use_cap;
-        while (cap <= number) {
-            cap *= 2;
-        }
-        store->use = nadb_mem_realloc(store->use, cap * sizeof(*store->use));
-        memset(store->use + store->use_cap, 0, (cap - store->use_cap) * sizeof(*store->use));
-        store->use_cap = cap;
+    size_t cap = store->use_cap < CAP_MIN ? CAP_MIN : store->use_cap;
+    while (cap <= number) {
+        cap *= 2;
     }
-    return &store->use[number];
+    store->use = nadb_mem_realloc(store->use, cap * sizeof(*store->use));
+    memset(store->use + store->use_cap, 0, (cap - store->use_cap) * sizeof(*store->use));
+    store->use_cap = cap;
 }
 
 void nadb_usage__wrote(struct nadb_store *store, uint64_t loc, uint64_t cost, bool is_put)

@@ -1,14 +1,16 @@
-"""Values on disk: memory of a key, restart, room on disk under steady overwriting, what others feel
-of background work, cold reads, compression of real files.
+"""Values on disk: memory of a key, restart, data larger than memory, room on disk under steady
+overwriting, what others feel of background work, backup, cold reads, compression of real files.
 
 nadbd runs with the fs backend, written and synced every second; redis-server keeps nothing but for
 the restart, where it loads its RDB file. Files are in the page cache: what is measured of reading is
 the server's part, not the disk's.
 """
 
+import multiprocessing
 import os
 import random
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -31,6 +33,8 @@ class Amounts:
         self.live_keys = 50_000 if is_quick else 1_000_000     # of VALUE_BYTES
         self.overwrites = 3 * self.live_keys
         self.reads = 20_000 if is_quick else 300_000
+        self.maxmemory = (32 if is_quick else 256) << 20
+        self.mixed_s = 10 if is_quick else 60
 
 
 def add(rows, what, redis, nadbd, form="{:.2f}"):
@@ -51,6 +55,17 @@ def nadbd_subject(**more):
 def wait_info(server, condition):
     while not condition(server.info()):
         time.sleep(0.1)
+
+
+def wait_idle(server):
+    """Until compaction has had nothing to do for a while."""
+    done = None
+    while True:
+        info = server.info()
+        if info["nadb_compacting"] == "0" and info["nadb_compactions"] == done:
+            return
+        done = info["nadb_compactions"]
+        time.sleep(2.5)
 
 
 def go_cold(subject, keys):
@@ -102,8 +117,14 @@ def bench_keys(amounts, rows):
 # ---- overwriting ----
 
 def disk_bytes(server):
-    return sum(entry.stat().st_size for entry in os.scandir(server.folder)
-               if entry.name.endswith(".seg"))
+    total = 0
+    for entry in os.scandir(server.folder):
+        if entry.name.endswith(".seg"):
+            try:
+                total += entry.stat().st_size
+            except FileNotFoundError:
+                pass  # compacted away since the scan
+    return total
 
 
 def written_bytes(server):
@@ -144,7 +165,7 @@ def bench_overwriting(amounts, rows):
             most = max(most, disk_bytes(server))
         rate = sent / (time.monotonic() - began)
         subject.settle()
-        wait_info(server, lambda info: info["nadb_compacting"] == "0")
+        wait_idle(server)
         client = sent * (VALUE_BYTES + 13)
         add(rows, f"{live / 1e9:.2f} GB overwritten {sent // amounts.live_keys} times: most room on disk / live",
             None, most / live)
@@ -178,6 +199,112 @@ def bench_others(rows, subject, conn, amounts, value):
             late_ms(server, lambda: server.call("BACKUP", f"{place}/backup")))
 
 
+# ---- more than memory ----
+
+def mixed_value(number, generation, block):
+    head = b"%d/%d " % (number, generation)
+    at = number * 7919 % (len(block) - VALUE_BYTES)
+    return head + block[at:at + VALUE_BYTES - len(head)]
+
+
+def bench_spill(amounts, rows):
+    """Three times maxmemory, four reads for each write, every answer compared."""
+    rng = random.Random(SEED + 1)
+    block = rng.randbytes(1 << 20)
+    keys = 3 * amounts.maxmemory // VALUE_BYTES
+    generations = bytearray(keys)
+    subject = nadbd_subject(maxmemory=amounts.maxmemory)
+    most, answers, wrong = 0, 0, 0
+    with subject.server as server, server.connect() as conn:
+        for first in range(0, keys, BATCH):
+            part = range(first, min(first + BATCH, keys))
+            conn.pipeline([("SET", b"mixed:%d" % number, mixed_value(number, 0, block)) for number in part])
+            most = max(most, server.rss_bytes())
+        ends = time.monotonic() + amounts.mixed_s
+        while time.monotonic() < ends:
+            numbers = [rng.randrange(keys) for _ in range(50)]
+            commands, wanted = [], []
+            for number in numbers:
+                if rng.random() < 0.2:
+                    generations[number] = (generations[number] + 1) % 256
+                    commands.append(("SET", b"mixed:%d" % number,
+                                     mixed_value(number, generations[number], block)))
+                    wanted.append("OK")
+                else:
+                    commands.append(("GET", b"mixed:%d" % number))
+                    wanted.append(mixed_value(number, generations[number], block))
+            found = conn.pipeline(commands)
+            wrong += sum(one != two for one, two in zip(found, wanted))
+            answers += len(found)
+            most = max(most, server.rss_bytes())
+        if server.call("DBSIZE") != keys:
+            sys.exit("keys are missing")
+    add(rows, f"data of 3 x maxmemory, {answers:,} answers of a mixed load: wrong ones", None, wrong, "{:,}")
+    add(rows, "most resident memory / maxmemory", None, most / amounts.maxmemory)
+
+
+# ---- backup ----
+
+def overwrite(address, keys, pipe):
+    """Every key in turn, generation after generation, until told to stop."""
+    from resp import Connection  # the child's own
+    generation = 0
+    with Connection(address) as conn:
+        pipe.send("ready")
+        while True:
+            generation += 1
+            for first in range(0, keys, BATCH):
+                conn.pipeline([("SET", b"doc:%09d" % number, b"%09d" % generation + b"v" * VALUE_BYTES)
+                               for number in range(first, min(first + BATCH, keys))])
+                if pipe.poll():
+                    return
+
+
+def is_of_one_moment(conn, keys):
+    """The first keys have a generation, all others the one before it."""
+    found = []
+    for first in range(0, keys, BATCH):
+        replies = conn.pipeline([("GETRANGE", b"doc:%09d" % number, "0", "8")
+                                 for number in range(first, min(first + BATCH, keys))])
+        found += [int(reply) for reply in replies]
+    return found == sorted(found, reverse=True) and found[0] - found[-1] <= 1
+
+
+def bench_backup(amounts, rows):
+    keys = amounts.live_keys
+    subject = nadbd_subject(compression="no")
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(subject.server.folder)) as place, \
+            subject.server as server, server.connect() as conn:
+        ours, theirs = multiprocessing.Pipe()
+        for first in range(0, keys, BATCH):
+            conn.pipeline([("SET", b"doc:%09d" % number, b"%09d" % 0 + b"v" * VALUE_BYTES)
+                           for number in range(first, min(first + BATCH, keys))])
+        writer = multiprocessing.Process(target=overwrite, args=(server.address, keys, theirs))
+        writer.start()
+        ours.recv()
+        time.sleep(1)
+        began = time.monotonic()
+        reply = conn.call("BACKUP", f"{place}/backup")
+        took = time.monotonic() - began
+        ours.send("stop")
+        writer.join()
+        report = dict(zip(reply[::2], reply[1::2]))
+        nadbctl = os.path.join(os.path.dirname(nadbd_path()), "ctl", "nadbctl")
+        began = time.monotonic()
+        done = subprocess.run([nadbctl, "restore", f"{place}/backup", f"{place}/restored"],
+                              capture_output=True, text=True, check=False)
+        restored = time.monotonic() - began
+        if done.returncode != 0:
+            sys.exit(f"restore: {done.stderr}")
+        copy = nadbd_subject(dir=f"{place}/restored")
+        with copy.server as other, other.connect() as copy_conn:
+            is_right = is_of_one_moment(copy_conn, keys)
+    add(rows, f"backup of {report[b'bytes'] / 1e9:.2f} GB while a client writes, s", None, took)
+    add(rows, "room of its own when it is made, MB", None, report[b"copied_bytes"] / 1e6)
+    add(rows, "nadbctl restore: verified and copied, s", None, restored)
+    add(rows, "the restored copy is the store at one moment (1 = yes)", None, int(is_right), "{}")
+
+
 # ---- real files ----
 
 def bench_compression(rows):
@@ -209,7 +336,9 @@ def run(is_quick, rounds):
     everywhere = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {int(LOAD_CPU)})
     try:
+        bench_spill(amounts, rows)
         bench_overwriting(amounts, rows)
+        bench_backup(amounts, rows)
         bench_compression(rows)
     finally:
         os.sched_setaffinity(0, everywhere)
