@@ -439,6 +439,7 @@ static void add_nadb(struct info *info)
     add_u64(info, "nadb_fetch_failures", store->fetch_failures);
     add_u64(info, "nadb_compacting", nadb_store_is_compacting(info->call->store));
     add_u64(info, "nadb_compactions", store->compactions);
+    add_u64(info, "nadb_compaction_skipped_segments", store->skipped_segments);
     add_u64(info, "nadb_compaction_failures", store->compaction_failures);
     add_u64(info, "nadb_hints_written", store->hints);
     add_u64(info, "nadb_verifying", is_verifying);

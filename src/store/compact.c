@@ -51,8 +51,10 @@
 /* One part in so many of everything that was written is dead. */
 #define URGENT_PARTS 4u
 
-/* A segment is dying fast when it lost one part in so many of what was live between two looks. */
+/* A segment is dying fast when it lost one part in so many of what was live between two looks, and
+ * for some looks after that: loads come in bursts. */
 #define DYING_PARTS   4u
+#define DYING_LOOKS   8u
 #define DYING_BUFFERS 4u
 
 #define LOOK_US   UINT64_C(1000000)  /* between looks for something to do */
@@ -387,7 +389,7 @@ static bool is_patient(const struct nadb_store *store)
     return sums.total <= needed + DYING_BUFFERS * store->buffer_size_bytes;
 }
 
-/* Notes which segments are dying fast; one that is seen for the first time has its chance. */
+/* Notes which segments are dying fast; one that is seen for the first time has its chance, too. */
 static void look_at_dying(struct nadb_compact *c)
 {
     if (c->store->now_us - c->look_us < LOOK_US) {
@@ -396,7 +398,8 @@ static void look_at_dying(struct nadb_compact *c)
     c->look_us = c->store->now_us;
     for (size_t i = 0; i < c->store->use_cap; i++) {
         struct nadb_segment_use *use = &c->store->use[i];
-        use->is_dying = use->live_seen - use->live_seen / DYING_PARTS >= use->live;
+        bool is_fast = use->live_seen - use->live_seen / DYING_PARTS >= use->live;
+        use->dying = is_fast ? DYING_LOOKS : use->dying > 0 ? use->dying - 1 : 0;
         use->live_seen = use->live;
     }
 }
@@ -406,7 +409,7 @@ static bool is_worth_it(const struct nadb_compact *c, const struct nadb_segment_
     const struct nadb_store *store = c->store;
     return store->compact_dead_percent > 0 && use->total >= store->segment_bytes / USE_SHARE &&
            dead_of(use) * 100 >= use->total * store->compact_dead_percent &&
-           !(c->is_patient && use->is_dying && !is_gone(use));
+           !(c->is_patient && use->dying > 0 && !is_gone(use));
 }
 
 /* About what the segment's needed part takes on the disk. */
@@ -996,7 +999,7 @@ void nadb_compact__rolled_back(struct nadb_store *store)
 bool nadb_compact__wants(struct nadb_store *store, uint32_t number)
 {
     const struct nadb_segment_use *use = nadb_usage__of(store, number);
-    return use->is_dying || is_worth_it(store->compact, use);
+    return use->dying > 0 || is_worth_it(store->compact, use);
 }
 
 bool nadb_compact__may_close(struct nadb_store *store)

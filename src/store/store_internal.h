@@ -368,7 +368,7 @@ struct nadb_segment_use {
     uint64_t kept;      /* not records, and needed as compaction saw it */
     uint64_t cleaned;   /* the version when it was compacted; 0: it was not */
     uint64_t live_seen; /* `live` when compaction last looked */
-    bool is_dying;      /* fast, then */
+    unsigned dying;     /* looks that it still counts as dying fast; 0: it does not */
     bool has_bare;      /* something in it is no record, or went with nothing newer of its key in
                            the log */
 };
