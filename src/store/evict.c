@@ -22,6 +22,7 @@
 #define STEP_CHUNK      16u
 
 #define DROP_AT_ONCE_MAX 8u  /* stretches of records whose values one command makes go */
+#define VALUES_SHARE     16u /* so much of maxmemory is kept free of values */
 #define SLACK_SHARE      32u /* so much of maxmemory may be too much for a moment */
 
 /* What the allocations of a deletion may take beyond what the key had: tombstone and entry. */
@@ -56,6 +57,14 @@ static uint64_t excess(const struct nadb_store *store)
     uint64_t allowed = store->maxmemory_bytes + store->evict.owed + store->evict.owed_by_flight;
     uint64_t used = nadb_mem_used();
     return used > allowed ? used - allowed : 0;
+}
+
+/* Values begin to go a little earlier: what the allocator holds besides, and what jobs take for a
+ * while, has to be somewhere, too. */
+static bool has_too_many_values(const struct nadb_store *store)
+{
+    return store->maxmemory_bytes > 0 &&
+           nadb_mem_used() > store->maxmemory_bytes - store->maxmemory_bytes / VALUES_SHARE;
 }
 
 bool nadb_evict__is_over(const struct nadb_store *store)
@@ -234,10 +243,14 @@ static bool evict_one(struct nadb_store *store)
     return true;
 }
 
-/* What is not on disk yet cannot be dropped, but will soon. */
+/* What is not on disk yet cannot be dropped, but will soon; and nothing can while what has been
+ * written learns its place, which takes no time. */
 static bool is_mostly_unwritten(const struct nadb_store *store)
 {
     uint64_t bytes = store->buf.bytes;
+    if (store->flight.state == NADB_FLIGHT_LANDING) {
+        return true;
+    }
     if (store->flight.state != NADB_FLIGHT_IDLE) {
         bytes += store->flight.buf.bytes;
     }
@@ -247,7 +260,7 @@ static bool is_mostly_unwritten(const struct nadb_store *store)
 enum nadb_room nadb_evict__make_room(struct nadb_store *store)
 {
     bool has_values = true;
-    for (unsigned i = 0; i < DROP_AT_ONCE_MAX && has_values && excess(store) > 0; i++) {
+    for (unsigned i = 0; i < DROP_AT_ONCE_MAX && has_values && has_too_many_values(store); i++) {
         has_values = nadb_cold__drop_some(store);
     }
     if (excess(store) == 0) {
@@ -271,11 +284,11 @@ enum nadb_room nadb_evict__make_room(struct nadb_store *store)
 
 bool nadb_evict__step(struct nadb_store *store, uint64_t budget_us)
 {
-    if (excess(store) == 0) {
+    if (!has_too_many_values(store)) {
         return false;
     }
     uint64_t begin_us = nadb_clock_mono_us(store->clock);
-    while (excess(store) > 0 && nadb_cold__drop_some(store)) {
+    while (has_too_many_values(store) && nadb_cold__drop_some(store)) {
         if (nadb_store__elapsed_us(store, begin_us) >= budget_us) {
             return true;
         }

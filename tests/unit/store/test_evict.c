@@ -98,6 +98,22 @@ Test(evict, a_command_that_grows_makes_the_room_it_finds_missing)
     bench_free(bench);
 }
 
+/* What has been written can be dropped as soon as it has its place: a write waits for that. */
+Test(evict, nobody_is_refused_while_a_flush_learns_its_places)
+{
+    struct bench *bench = bench_new(NADB_DURABILITY_INTERVAL);
+    fill(bench);
+    (void)bench_flush(bench); /* nobody waits */
+    bench_settle(bench);
+    bench->store->flight.state = NADB_FLIGHT_LANDING; /* it passes in an instant by this clock */
+    nadb_store_set_maxmemory(bench->store, nadb_mem_used() / 2);
+    struct nadb_error error;
+    cr_assert_eq(nadb_store_admit(bench->store, true, &error), NADB_ADMIT_WAIT);
+    bench->store->flight.state = NADB_FLIGHT_IDLE;
+    nadb_store_set_maxmemory(bench->store, 0);
+    bench_free(bench);
+}
+
 Test(evict, lru_spares_what_was_read_last)
 {
     struct bench *bench = bench_new_volatile();
