@@ -30,7 +30,7 @@
  * commands gives it the most. So a client that asks a thousand times a second is still answered
  * before it asks again, and background work always gets its share of a busy loop. */
 #define NADB_LOOP_STEP_MIN_US 400u
-#define NADB_LOOP_STEP_MAX_US 2000u
+#define NADB_LOOP_STEP_MAX_US 1000u
 #define NADB_LOOP_DUE_MS_MAX  100u  /* the store is looked after at least that often */
 #define NADB_LOOP_FINISH_MS   1000u /* for clients to take their last replies at shutdown */
 
