@@ -57,7 +57,7 @@ static void take_list(struct nadb_list *from, struct nadb_list *to)
 
 void nadb_conns_run(struct nadb_conns *conns)
 {
-    if (conns->is_paused) {
+    if (conns->is_paused || nadb_list_is_empty(&conns->queue)) {
         return;
     }
     struct nadb_clock *clock = conns->server->clock;

@@ -51,6 +51,9 @@
 /* One part in so many of everything that was written is dead. */
 #define URGENT_PARTS 4u
 
+/* Then a run may become so many segments' worth: it waits for a flush however long it is. */
+#define URGENT_SEGMENTS 4u
+
 /* A segment is dying fast when it lost one part in so many of what was live between two looks, and
  * for some looks after that: loads come in bursts. */
 #define DYING_PARTS   4u
@@ -434,13 +437,14 @@ static size_t run_from(struct nadb_compact *c, size_t at, bool is_pass)
     uint64_t bytes = 0;
     size_t count = 0;
     bool is_run_gone = false;
+    uint64_t limit = c->store->segment_bytes * (is_urgent(c->store) ? URGENT_SEGMENTS : 1);
     while (at + count < c->list_count && count < NADB_COMPACT_RUN_MAX) {
         const struct nadb_segment_info *info = &c->list[at + count];
         const struct nadb_segment_use *use = nadb_usage__of(c->store, info->number);
         uint64_t needed = needed_bytes(c, info);
         bool is_small = info->bytes < c->store->segment_bytes / SMALL_SHARE;
         bool is_wanted = is_pass ? info->id < c->pass_end_id : is_small || is_worth_it(c, use);
-        bool has_room = count == 0 || bytes + needed <= c->store->segment_bytes;
+        bool has_room = count == 0 || bytes + needed <= limit;
         bool is_alike = count == 0 || may_skip(c, info) == is_run_gone;
         if (!is_free(c, info) || !is_wanted || !has_room || !is_alike) {
             break;

@@ -145,6 +145,9 @@ static void free_discarded(void *ctx, struct nadb_rec *rec)
 
 bool nadb_space__sweep(struct nadb_store *store, uint64_t budget_us)
 {
+    if (NADB_LIKELY(store->garbage == NULL)) {
+        return false;
+    }
     uint64_t begin_us = nadb_clock_mono_us(store->clock);
     while (store->garbage != NULL) {
         struct nadb_garbage *garbage = store->garbage;
