@@ -51,8 +51,10 @@
 /* One part in so many of everything that was written is dead. */
 #define URGENT_PARTS 4u
 
-/* Then a run may become so many segments' worth: it waits for a flush however long it is. */
-#define URGENT_SEGMENTS 4u
+/* When it is one in so many, a run may become so many segments' worth: it waits for a flush however
+ * long it is. Not before, because until its end it takes room besides what it replaces. */
+#define PRESSING_PARTS    2u
+#define PRESSING_SEGMENTS 4u
 
 /* A segment is dying fast when it lost one part in so many of what was live between two looks, and
  * for some looks after that: loads come in bursts. */
@@ -377,11 +379,22 @@ static struct sums sum_up(const struct nadb_store *store)
     return sums;
 }
 
+static bool is_dead_part(const struct nadb_store *store, uint64_t parts)
+{
+    struct sums sums = sum_up(store);
+    return sums.total / parts > sums.needed / (parts - 1);
+}
+
 /* Is so much dead that the disk fills faster than the rate allows to empty it? */
 static bool is_urgent(const struct nadb_store *store)
 {
-    struct sums sums = sum_up(store);
-    return sums.total / URGENT_PARTS > sums.needed / (URGENT_PARTS - 1);
+    return is_dead_part(store, URGENT_PARTS);
+}
+
+/* ... and faster than run by run? */
+static bool is_pressing(const struct nadb_store *store)
+{
+    return is_dead_part(store, PRESSING_PARTS);
 }
 
 /* May those that are dying fast be waited for? */
@@ -437,7 +450,7 @@ static size_t run_from(struct nadb_compact *c, size_t at, bool is_pass)
     uint64_t bytes = 0;
     size_t count = 0;
     bool is_run_gone = false;
-    uint64_t limit = c->store->segment_bytes * (is_urgent(c->store) ? URGENT_SEGMENTS : 1);
+    uint64_t limit = c->store->segment_bytes * (is_pressing(c->store) ? PRESSING_SEGMENTS : 1);
     while (at + count < c->list_count && count < NADB_COMPACT_RUN_MAX) {
         const struct nadb_segment_info *info = &c->list[at + count];
         const struct nadb_segment_use *use = nadb_usage__of(c->store, info->number);

@@ -22,7 +22,7 @@
 #define STEP_CHUNK      16u
 
 #define DROP_AT_ONCE_MAX 8u  /* stretches of records whose values one command makes go */
-#define VALUES_SHARE     16u /* so much of maxmemory is kept free of values */
+#define VALUES_SHARE     12u /* so much of maxmemory is kept free of values */
 #define SLACK_SHARE      32u /* so much of maxmemory may be too much for a moment */
 
 /* What the allocations of a deletion may take beyond what the key had: tombstone and entry. */
