@@ -100,6 +100,11 @@ struct wish {
     uint16_t space;
 };
 
+/* Of all segments. */
+struct sums {
+    uint64_t total, needed, kept;
+};
+
 struct nadb_compact {
     struct nadb_job job;
     struct nadb_store *store;
@@ -108,6 +113,7 @@ struct nadb_compact {
     bool must_stop;
     uint64_t due_us;  /* nothing is begun unasked before that */
     uint64_t look_us; /* when dying was looked at last */
+    struct sums sums; /* when it was last decided what to do */
 
     /* the pass */
     struct wish wish, next_wish;
@@ -117,7 +123,6 @@ struct nadb_compact {
     uint64_t started_us;
     uint64_t budget_from_us, budget_bytes; /* of the run: for the rate */
     bool is_urgent;                        /* ... which does not hold then */
-    bool is_patient;                       /* those that are dying fast are let die */
     struct nadb_compact_report report, last;
 
     /* the run */
@@ -364,48 +369,32 @@ static bool may_skip(struct nadb_compact *c, const struct nadb_segment_info *inf
     return is_gone(nadb_usage__of(c->store, info->number)) && !info->has_guests;
 }
 
-struct sums {
-    uint64_t total, needed, kept;
-};
-
-static struct sums sum_up(const struct nadb_store *store)
+/* A look at every number that there ever was: once for a decision, not once for a segment. */
+static void sum_up(struct nadb_compact *c)
 {
     struct sums sums = {0};
-    for (size_t i = 0; i < store->use_cap; i++) {
-        sums.total += store->use[i].total;
-        sums.needed += store->use[i].live + store->use[i].kept;
-        sums.kept += store->use[i].kept;
+    for (size_t i = 0; i < c->store->use_cap; i++) {
+        const struct nadb_segment_use *use = &c->store->use[i];
+        sums.total += use->total;
+        sums.needed += use->live + use->kept;
+        sums.kept += use->kept;
     }
-    return sums;
+    c->sums = sums;
 }
 
-static bool is_dead_part(const struct nadb_store *store, uint64_t parts)
+static bool is_dead_part(const struct nadb_compact *c, uint64_t parts)
 {
-    struct sums sums = sum_up(store);
-    return sums.total / parts > sums.needed / (parts - 1);
-}
-
-/* Is so much dead that the disk fills faster than the rate allows to empty it? */
-static bool is_urgent(const struct nadb_store *store)
-{
-    return is_dead_part(store, URGENT_PARTS);
-}
-
-/* ... and faster than run by run? */
-static bool is_pressing(const struct nadb_store *store)
-{
-    return is_dead_part(store, PRESSING_PARTS);
+    return c->sums.total / parts > c->sums.needed / (parts - 1);
 }
 
 /* May those that are dying fast be waited for? */
-static bool is_patient(const struct nadb_store *store)
+static bool is_patient(const struct nadb_compact *c)
 {
-    struct sums sums = sum_up(store);
-    uint64_t needed = sums.needed / (URGENT_PARTS - 1) * URGENT_PARTS;
-    return sums.total <= needed + DYING_BUFFERS * store->buffer_size_bytes;
+    uint64_t needed = c->sums.needed / (URGENT_PARTS - 1) * URGENT_PARTS;
+    return c->sums.total <= needed + DYING_BUFFERS * c->store->buffer_size_bytes;
 }
 
-/* Notes which segments are dying fast; one that is seen for the first time has its chance, too. */
+/* Notes which segments are dying fast. */
 static void look_at_dying(struct nadb_compact *c)
 {
     if (c->store->now_us - c->look_us < LOOK_US) {
@@ -425,7 +414,7 @@ static bool is_worth_it(const struct nadb_compact *c, const struct nadb_segment_
     const struct nadb_store *store = c->store;
     return store->compact_dead_percent > 0 && use->total >= store->segment_bytes / USE_SHARE &&
            dead_of(use) * 100 >= use->total * store->compact_dead_percent &&
-           !(c->is_patient && use->dying > 0 && !is_gone(use));
+           !(use->dying > 0 && !is_gone(use) && is_patient(c));
 }
 
 /* About what the segment's needed part takes on the disk. */
@@ -450,7 +439,8 @@ static size_t run_from(struct nadb_compact *c, size_t at, bool is_pass)
     uint64_t bytes = 0;
     size_t count = 0;
     bool is_run_gone = false;
-    uint64_t limit = c->store->segment_bytes * (is_pressing(c->store) ? PRESSING_SEGMENTS : 1);
+    uint64_t limit =
+        c->store->segment_bytes * (is_dead_part(c, PRESSING_PARTS) ? PRESSING_SEGMENTS : 1);
     while (at + count < c->list_count && count < NADB_COMPACT_RUN_MAX) {
         const struct nadb_segment_info *info = &c->list[at + count];
         const struct nadb_segment_use *use = nadb_usage__of(c->store, info->number);
@@ -487,7 +477,6 @@ static bool pick_best(struct nadb_compact *c)
 {
     uint64_t best = 0;
     bool is_found = false;
-    c->is_patient = is_patient(c->store);
     for (size_t i = 0; i < c->list_count;) {
         size_t count = run_from(c, i, false);
         uint64_t dead = 0;
@@ -553,7 +542,7 @@ static void begin_copy(struct nadb_compact *c)
     c->out_total = c->out_kept = 0;
     c->budget_from_us = store->now_us;
     c->budget_bytes = 0;
-    c->is_urgent = is_urgent(store);
+    c->is_urgent = is_dead_part(c, URGENT_PARTS);
     c->is_skipping = may_skip(c, &c->list[c->at]);
     for (size_t i = 0; c->is_skipping && i < c->count; i++) {
         c->report.dropped_overwritten += c->list[c->at + i].records;
@@ -572,6 +561,7 @@ static void choose(struct nadb_compact *c)
         c->state = NADB_COMPACT_HOLD; /* invariant 1 */
         return;
     }
+    sum_up(c);
     if (is_pass ? pick_of_pass(c) : pick_best(c)) {
         begin_copy(c);
         return;
@@ -847,9 +837,8 @@ static void begin_list(struct nadb_compact *c, bool must_close)
 static bool is_called_for(struct nadb_compact *c)
 {
     struct nadb_store *store = c->store;
-    struct sums sums = sum_up(store);
     bool is_found = false;
-    c->is_patient = is_patient(store);
+    sum_up(c);
     for (uint32_t i = 0; i < store->use_cap; i++) {
         const struct nadb_segment_use *use = &store->use[i];
         is_found = is_found || (i != store->use_active && is_worth_it(c, use));
@@ -859,8 +848,8 @@ static bool is_called_for(struct nadb_compact *c)
         c->segments_seen = segments;
         is_found = true;
     }
-    if (store->compact_dead_percent > 0 && sums.total >= store->segment_bytes &&
-        sums.kept * 100 >= sums.total * store->compact_dead_percent) {
+    if (store->compact_dead_percent > 0 && c->sums.total >= store->segment_bytes &&
+        c->sums.kept * 100 >= c->sums.total * store->compact_dead_percent) {
         c->next_wish.pass = ++c->passes; /* only a pass gets rid of what had to be kept */
     }
     return is_found && store->compact_dead_percent > 0;

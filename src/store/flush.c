@@ -210,9 +210,7 @@ static const struct nadb_job_ops close_ops = {
 
 static void start_close(struct nadb_store *store)
 {
-    if (!nadb_compact__may_close(store) || !nadb_list_is_empty(&store->cold.running) ||
-        store->backup.state != NADB_BACKUP_IDLE || store->verify->state != NADB_VERIFY_IDLE ||
-        store->hinter.state != NADB_HINTER_IDLE) {
+    if (!nadb_store__may_close(store)) {
         return; /* it comes back */
     }
     NADB_ASSERT(store->flight.state == NADB_FLIGHT_IDLE || store->is_discarding);

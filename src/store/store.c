@@ -177,6 +177,13 @@ static const struct {
     {nadb_hinter__step, false},
 };
 
+bool nadb_store__may_close(struct nadb_store *store)
+{
+    return nadb_compact__may_close(store) && nadb_list_is_empty(&store->cold.running) &&
+           store->backup.state == NADB_BACKUP_IDLE && store->verify->state == NADB_VERIFY_IDLE &&
+           store->hinter.state == NADB_HINTER_IDLE;
+}
+
 bool nadb_store_step(struct nadb_store *store, uint64_t budget_us)
 {
     NADB_ASSERT(!store->cmd_is_open);

@@ -420,10 +420,10 @@ bool nadb_compact__step(struct nadb_store *store, uint64_t budget_us);
 void nadb_compact__flight_ended(struct nadb_store *store);
 void nadb_compact__rolled_back(struct nadb_store *store);
 
-/* May the backend be closed? If not, what is under way is brought to its end first. */
 /* Would the segment be rewritten before long? */
 bool nadb_compact__wants(struct nadb_store *store, uint32_t number);
 
+/* May the backend be closed? If not, what is under way is brought to its end first. */
 bool nadb_compact__may_close(struct nadb_store *store);
 
 /* ---- backup.c ---- */
@@ -736,6 +736,11 @@ static inline void nadb_store__note_seen_all(struct nadb_store *store)
         store->cmd_hold = store->unsure;
     }
 }
+
+/* ---- store.c ---- */
+
+/* Has everything that works on the backend come to its end? Some are told to. */
+bool nadb_store__may_close(struct nadb_store *store);
 
 static inline uint64_t nadb_store__elapsed_us(const struct nadb_store *store, uint64_t since_us)
 {
