@@ -16,6 +16,7 @@ static int take_manifest(struct nadb_fs *fs, struct nadb_manifest *manifest)
     const struct nadb_manifest *from = &fs->manifest;
     manifest->store_id = from->store_id;
     manifest->next_id = from->next_id;
+    manifest->is_clean = true;
     manifest->entries = nadb_mem_alloc((from->count + 1) * sizeof(*from->entries));
     manifest->cap = from->count + 1;
     for (size_t i = 0; i < from->count; i++) {

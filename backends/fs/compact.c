@@ -170,18 +170,27 @@ static uint64_t end_of_batches(const struct nadb_manifest_entry *entry)
     return entry->bytes - (entry->state == NADB_SEGMENT_SEALED ? NADB_FRAME_HEADER_BYTES : 0);
 }
 
+static enum nadb_err open_input(struct nadb_compaction *c, const struct nadb_manifest_entry *entry,
+    char name[NADB_SEGMENT_NAME_BYTES], int *ret_file, struct nadb_error *reterr)
+{
+    nadb_segment_name(name, entry->id);
+    *ret_file = c->fs->io->open_file(c->fs->io, c->fs->dir, name, NADB_FS_OPEN_READ);
+    return *ret_file >= 0
+               ? NADB_OK
+               : nadb_error_set(reterr, NADB_EIO, -*ret_file, "segment '%s': open", name);
+}
+
 static enum nadb_err read_input(struct nadb_compaction *c, const struct nadb_manifest_entry *entry,
     struct nadb_replay_chunk *ret_chunk, struct nadb_error *reterr)
 {
-    const struct nadb_fs_io *io = c->fs->io;
     char name[NADB_SEGMENT_NAME_BYTES];
-    nadb_segment_name(name, entry->id);
-    int file = io->open_file(io, c->fs->dir, name, NADB_FS_OPEN_READ);
-    if (file < 0) {
-        return nadb_error_set(reterr, NADB_EIO, -file, "segment '%s': open", name);
+    int file;
+    enum nadb_err err = open_input(c, entry, name, &file, reterr);
+    if (err != NADB_OK) {
+        return err;
     }
     const struct nadb_fs_range range = {
-        .io = io,
+        .io = c->fs->io,
         .file = file,
         .name = name,
         .seed = nadb_segment_seed(c->fs->manifest.store_id, entry->id),
@@ -190,8 +199,8 @@ static enum nadb_err read_input(struct nadb_compaction *c, const struct nadb_man
         .to = end_of_batches(entry),
         .is_encoded_wanted = true,
     };
-    enum nadb_err err = nadb_fs_load(&range, NADB_FS_CHUNK_BYTES, ret_chunk, &c->cursor, reterr);
-    (void)io->close_file(io, file); /* nothing was written */
+    err = nadb_fs_load(&range, NADB_FS_CHUNK_BYTES, ret_chunk, &c->cursor, reterr);
+    (void)c->fs->io->close_file(c->fs->io, file); /* nothing was written */
     return err;
 }
 
@@ -373,20 +382,20 @@ static enum nadb_err skip_batches(struct nadb_compaction *c, struct nadb_segment
 static enum nadb_err skip_input(struct nadb_compaction *c, const struct nadb_manifest_entry *entry,
     char *window, struct nadb_error *reterr)
 {
-    const struct nadb_fs_io *io = c->fs->io;
     char name[NADB_SEGMENT_NAME_BYTES];
-    nadb_segment_name(name, entry->id);
-    int file = io->open_file(io, c->fs->dir, name, NADB_FS_OPEN_READ);
-    if (file < 0) {
-        return nadb_error_set(reterr, NADB_EIO, -file, "segment '%s': open", name);
+    int file;
+    enum nadb_err err = open_input(c, entry, name, &file, reterr);
+    if (err != NADB_OK) {
+        return err;
     }
     const struct nadb_segment_point from = {
         .offset = NADB_SEGMENT_HEADER_BYTES, .chain = entry->base};
     struct nadb_segment_walk walk;
-    nadb_segment_walk_begin(&walk, io, file, nadb_segment_seed(c->fs->manifest.store_id, entry->id),
-        &from, end_of_batches(entry), window, false);
-    enum nadb_err err = skip_batches(c, &walk, name, reterr);
-    (void)io->close_file(io, file); /* nothing was written */
+    nadb_segment_walk_begin(&walk, c->fs->io, file,
+        nadb_segment_seed(c->fs->manifest.store_id, entry->id), &from, end_of_batches(entry),
+        window, false);
+    err = skip_batches(c, &walk, name, reterr);
+    (void)c->fs->io->close_file(c->fs->io, file); /* nothing was written */
     return err;
 }
 

@@ -11,6 +11,7 @@
 
 #include "backends/fs/frame.h"
 #include "backends/fs/segment.h"
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 
 #define COPY_BYTES (1u << 20)
@@ -18,8 +19,7 @@
 struct copying {
     const struct nadb_fs_copy *copy;
     const struct nadb_fs_io *io;
-    struct nadb_manifest manifest; /* its own */
-    int dir;                       /* -1: not opened yet; so is base */
+    int dir; /* -1: not opened yet; so is base */
     int base;
     bool is_ours; /* the directory was empty: what is in it is the copy's */
     char *buf;    /* owned; COPY_BYTES */
@@ -110,7 +110,8 @@ static bool is_in_base(struct copying *c, const struct nadb_manifest_entry *entr
     bool is_same =
         c->io->size_file(c->io, file, &size) == 0 && size >= entry->bytes &&
         nadb_fs_read_full(c->io, file, header, sizeof(header), 0) == (ssize_t)sizeof(header) &&
-        nadb_segment_header_get(header, c->manifest.store_id, entry->id, &version) == NADB_FS_GOOD;
+        nadb_segment_header_get(header, c->copy->manifest->store_id, entry->id, &version) ==
+            NADB_FS_GOOD;
     (void)c->io->close_file(c->io, file); /* nothing was written */
     return is_same;
 }
@@ -139,8 +140,8 @@ static enum nadb_err take_segment(struct copying *c, const struct nadb_manifest_
 static enum nadb_err take_all(struct copying *c)
 {
     enum nadb_err err = open_target(c);
-    for (size_t i = 0; err == NADB_OK && i < c->manifest.count; i++) {
-        err = take_segment(c, &c->manifest.entries[i]);
+    for (size_t i = 0; err == NADB_OK && i < c->copy->manifest->count; i++) {
+        err = take_segment(c, &c->copy->manifest->entries[i]);
     }
     if (err == NADB_OK) {
         /* The segments' names are stable before the manifest's can be. */
@@ -148,7 +149,7 @@ static enum nadb_err take_all(struct copying *c)
         err = result == 0 ? NADB_OK : fail(c, "directory", result);
     }
     if (err == NADB_OK) {
-        int result = nadb_manifest_publish(&c->manifest, c->io, c->dir);
+        int result = nadb_manifest_publish(c->copy->manifest, c->io, c->dir);
         err = result == 0 ? NADB_OK : fail(c, NADB_FS_MANIFEST_NAME, result);
     }
     return err;
@@ -160,27 +161,10 @@ static void remove_all(struct copying *c)
     /* Without a manifest it is no store, whatever else can be removed. */
     (void)c->io->unlink_file(c->io, c->dir, NADB_FS_MANIFEST_NAME);
     (void)c->io->unlink_file(c->io, c->dir, NADB_FS_MANIFEST_TMP_NAME);
-    for (size_t i = 0; i <= c->result.segments && i < c->manifest.count; i++) {
+    for (size_t i = 0; i <= c->result.segments && i < c->copy->manifest->count; i++) {
         char name[NADB_SEGMENT_NAME_BYTES];
-        nadb_segment_name(name, c->manifest.entries[i].id);
+        nadb_segment_name(name, c->copy->manifest->entries[i].id);
         (void)c->io->unlink_file(c->io, c->dir, name); /* as above */
-    }
-}
-
-static void take_manifest(struct copying *c)
-{
-    const struct nadb_manifest *from = c->copy->manifest;
-    nadb_manifest_init(&c->manifest);
-    c->manifest.store_id = from->store_id;
-    c->manifest.next_id = from->next_id;
-    c->manifest.last_seq = from->last_seq;
-    c->manifest.last_version = from->last_version;
-    c->manifest.is_clean = true;
-    c->manifest.entries = nadb_mem_alloc((from->count + 1) * sizeof(*from->entries));
-    c->manifest.cap = from->count + 1;
-    c->manifest.count = from->count;
-    for (size_t i = 0; i < from->count; i++) {
-        c->manifest.entries[i] = from->entries[i];
     }
 }
 
@@ -188,7 +172,7 @@ enum nadb_err nadb_fs_copy(
     const struct nadb_fs_copy *copy, struct nadb_backup_result *ret, struct nadb_error *reterr)
 {
     struct copying c = {.copy = copy, .io = copy->io, .dir = -1, .base = -1, .reterr = reterr};
-    take_manifest(&c);
+    NADB_ASSERT(copy->manifest->is_clean);
     c.buf = nadb_mem_alloc(COPY_BYTES);
     enum nadb_err err = take_all(&c);
     if (err != NADB_OK && c.is_ours) {
@@ -200,7 +184,6 @@ enum nadb_err nadb_fs_copy(
     if (c.base >= 0) {
         (void)c.io->close_file(c.io, c.base); /* nothing was written */
     }
-    nadb_manifest_fini(&c.manifest);
     nadb_mem_free(c.buf);
     *ret = c.result;
     return err;

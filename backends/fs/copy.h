@@ -8,10 +8,10 @@
 struct nadb_fs_copy {
     const struct nadb_fs_io *io;
     int from; /* the directory; nobody removes a segment of the manifest meanwhile */
-    const struct nadb_manifest *manifest; /* what is to be there; segments do not change */
-    const char *path;                     /* new, or an empty directory */
-    const char *base;                     /* an earlier copy, or NULL: what it has is linked */
-    bool may_link;                        /* from the source, where the file system can */
+    struct nadb_manifest *manifest; /* what is to be there, ending cleanly; it is published there */
+    const char *path;               /* new, or an empty directory */
+    const char *base;               /* an earlier copy, or NULL: what it has is linked */
+    bool may_link;                  /* from the source, where the file system can */
     /* called after each segment; NULL: nobody is told */
     void (*progress)(void *ctx, uint64_t bytes);
     void *ctx;

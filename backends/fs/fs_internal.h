@@ -106,7 +106,7 @@ extern const struct nadb_compact_ops nadb_fs__compact_ops;
 NADB_MUST_CHECK enum nadb_err nadb_fs__backup(struct nadb_fs *fs, const char *path,
     const char *base, struct nadb_backup_result *ret, struct nadb_error *reterr);
 
-/* ---- tend.c: the verify and the hint of the interface ---- */
+/* ---- upkeep.c: the verify and the hint of the interface ---- */
 
 NADB_MUST_CHECK enum nadb_err nadb_fs__verify(
     struct nadb_fs *fs, uint64_t id, struct nadb_verify_result *ret, struct nadb_error *reterr);

@@ -83,8 +83,7 @@ enum nadb_err nadb_fs_stat(const struct nadb_fs_io *io, const char *path,
 
 /* ---- verifying ---- */
 
-/* What is wrong with one segment is told; only what keeps from looking at the others is returned.
- * */
+/* What is wrong with one segment is told; what keeps from looking at the others is returned. */
 static enum nadb_err verify_segment(struct nadb_fs_offline *offline, size_t index, char *window,
     struct nadb_segment_point *end, const struct nadb_fs_listener *listener,
     struct nadb_fs_survey *ret)

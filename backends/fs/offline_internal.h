@@ -12,8 +12,7 @@ struct nadb_fs_offline {
     struct nadb_manifest manifest;
 };
 
-/* Opens the directory and locks it, if it has a lock. Whatever comes of it, close must be called.
- * */
+/* Opens the directory and locks it, if it has a lock. Whatever comes of it, close is called. */
 NADB_MUST_CHECK enum nadb_err nadb_fs__offline_open(struct nadb_fs_offline *offline,
     const struct nadb_fs_io *io, const char *path, struct nadb_error *reterr);
 

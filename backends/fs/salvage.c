@@ -29,8 +29,6 @@
 #define BATCH_ENTRIES 1024u /* of the new store's batches */
 #define SEGMENT_BYTES (UINT64_C(64) << 20)
 #define SEARCH_BYTES  (1u << 20)
-#define KEYSPACES     NADB_KEYSPACE_COUNT_MAX
-#define TEXT_MAX      NADB_ERROR_TEXT_MAX
 
 /* A segment to be searched. */
 struct source {
@@ -55,6 +53,7 @@ struct salvage {
     char name[NADB_SEGMENT_NAME_BYTES];
     int file;
     uint64_t size, seed;
+    char *window; /* owned; SEARCH_BYTES */
     /* the batch that gathers */
     struct nadb_entry entries[BATCH_ENTRIES];
     size_t count;
@@ -63,7 +62,7 @@ struct salvage {
 
 static void tell(struct salvage *s, const char *what, uint64_t offset, uint64_t bytes)
 {
-    char text[TEXT_MAX];
+    char text[NADB_ERROR_TEXT_MAX];
     (void)snprintf(text, sizeof(text), "segment '%s': %s, %llu bytes at offset %llu", s->name, what,
         (unsigned long long)bytes, (unsigned long long)offset); /* a cut line still says where */
     s->listener->damage(s->listener->ctx, text);
@@ -114,7 +113,7 @@ static enum nadb_err add_name(struct salvage *s, uint16_t keyspace)
         .key = nadb_slice_of(
             name, (size_t)snprintf(name, sizeof(name), "salvaged-%u", (unsigned)keyspace)),
     };
-    char text[TEXT_MAX];
+    char text[NADB_ERROR_TEXT_MAX];
     (void)snprintf(text, sizeof(text), "keyspace %u: its name is lost, it is namespace '%s' now",
         (unsigned)keyspace, name);
     s->listener->damage(s->listener->ctx, text);
@@ -142,13 +141,9 @@ static enum nadb_err save(struct salvage *s, const struct nadb_entry *entry)
 
 /* ---- reading ---- */
 
-/* Reads `len` bytes at `offset`; what the disk does not give is zeros. */
-static char *read_bytes(struct salvage *s, uint64_t offset, size_t len)
+/* Reads `len` bytes at `offset`; what the disk does not give is zeros, and is told. */
+static void read_bytes(struct salvage *s, uint64_t offset, char *bytes, size_t len)
 {
-    char *bytes = nadb_mem_try_alloc(len);
-    if (bytes == NULL) {
-        return NULL;
-    }
     memset(bytes, 0, len);
     size_t at = 0;
     while (at < len) {
@@ -159,7 +154,6 @@ static char *read_bytes(struct salvage *s, uint64_t offset, size_t len)
         }
         at += part;
     }
-    return bytes;
 }
 
 /* Can its value be had as it was? */
@@ -223,10 +217,11 @@ static enum nadb_err save_frame(struct salvage *s, uint64_t offset, const struct
     if (len < frame->payload_bytes) {
         tell(s, "the file ends in a frame", offset, frame->payload_bytes - len);
     }
-    char *payload = read_bytes(s, offset + NADB_FRAME_HEADER_BYTES, len);
+    char *payload = nadb_mem_try_alloc(len + 1);
     if (payload == NULL) {
         return nadb_error_set(s->reterr, NADB_ENOMEM, 0, "not enough memory for a frame");
     }
+    read_bytes(s, offset + NADB_FRAME_HEADER_BYTES, payload, len);
     s->wall_ms = frame->wall_ms;
     s->last_version = frame->last_version > s->last_version ? frame->last_version : s->last_version;
     enum nadb_err err = save_records(s, payload, len, offset + NADB_FRAME_HEADER_BYTES);
@@ -254,17 +249,14 @@ static bool find_frame(
     while (offset + NADB_FRAME_HEADER_BYTES <= s->size) {
         uint64_t left = s->size - offset;
         size_t len = left < SEARCH_BYTES ? (size_t)left : SEARCH_BYTES;
-        char *bytes = read_bytes(s, offset, len);
-        for (size_t i = 0; bytes != NULL && i + NADB_FRAME_HEADER_BYTES <= len;
-             i += NADB_FS_ALIGN) {
-            if (nadb_frame_get(bytes + i, nadb_offset_seed(s->seed, offset + i), ret) ==
+        read_bytes(s, offset, s->window, len);
+        for (size_t i = 0; i + NADB_FRAME_HEADER_BYTES <= len; i += NADB_FS_ALIGN) {
+            if (nadb_frame_get(s->window + i, nadb_offset_seed(s->seed, offset + i), ret) ==
                 NADB_FS_GOOD) {
                 *ret_offset = offset + i;
-                nadb_mem_free(bytes);
                 return true;
             }
         }
-        nadb_mem_free(bytes);
         if (len < SEARCH_BYTES) {
             break;
         }
@@ -276,17 +268,17 @@ static bool find_frame(
 /* Is there anything but zeros? Those may follow the last batch of a log that crashed. */
 static bool is_blank(struct salvage *s, uint64_t from)
 {
-    bool is_blank = true;
-    while (is_blank && from < s->size) {
+    while (from < s->size) {
         size_t len = s->size - from < SEARCH_BYTES ? (size_t)(s->size - from) : SEARCH_BYTES;
-        char *bytes = read_bytes(s, from, len);
-        for (size_t i = 0; bytes != NULL && is_blank && i < len; i++) {
-            is_blank = bytes[i] == 0;
+        read_bytes(s, from, s->window, len);
+        for (size_t i = 0; i < len; i++) {
+            if (s->window[i] != 0) {
+                return false;
+            }
         }
-        nadb_mem_free(bytes);
         from += len;
     }
-    return is_blank;
+    return true;
 }
 
 static enum nadb_err search(struct salvage *s)
@@ -503,7 +495,8 @@ enum nadb_err nadb_fs_salvage(const struct nadb_fs_io *io, const char *from, con
     s->listener = listener;
     s->result = ret;
     s->reterr = reterr;
-    s->is_named = nadb_mem_zalloc(KEYSPACES);
+    s->is_named = nadb_mem_zalloc(NADB_KEYSPACE_COUNT_MAX);
+    s->window = nadb_mem_alloc(SEARCH_BYTES);
     enum nadb_err err = nadb_fs__offline_open(&offline, io, from, reterr);
     if (err == NADB_OK) {
         err = open_target(s, io, to);
@@ -519,6 +512,7 @@ enum nadb_err nadb_fs_salvage(const struct nadb_fs_io *io, const char *from, con
     nadb_fs__offline_close(&offline);
     nadb_mem_free(s->sources);
     nadb_mem_free(s->is_named);
+    nadb_mem_free(s->window);
     nadb_mem_free(s);
     return err;
 }

@@ -17,7 +17,7 @@
 
 #define ROWS "100" /* asked for at a time */
 
-#define META_SUFFIX_MAX 32
+#define NAME64_MAX 32
 
 struct exporting {
     redisContext *link;
@@ -28,6 +28,16 @@ struct exporting {
     const redisReply *space;
 };
 
+static json_t *base64_of(const char *bytes, size_t len)
+{
+    size_t encoded_len = ctl_base64_len(len);
+    char *encoded = nadb_mem_alloc(encoded_len + 1);
+    ctl_base64_encode(bytes, len, encoded);
+    json_t *string = json_stringn(encoded, encoded_len);
+    nadb_mem_free(encoded);
+    return string;
+}
+
 /* Sets `name` to the text, or `name`64 where it is not UTF-8. */
 static bool set_text(json_t *line, const char *name, const char *text, size_t len)
 {
@@ -35,25 +45,9 @@ static bool set_text(json_t *line, const char *name, const char *text, size_t le
     if (string != NULL) {
         return json_object_set_new(line, name, string) == 0;
     }
-    char name64[META_SUFFIX_MAX];
+    char name64[NAME64_MAX];
     (void)snprintf(name64, sizeof(name64), "%s64", name); /* the names are this file's */
-    char *encoded = nadb_mem_alloc(ctl_base64_len(len) + 1);
-    ctl_base64_encode(text, len, encoded);
-    bool is_set =
-        json_object_set_new(line, name64, json_stringn(encoded, ctl_base64_len(len))) == 0;
-    nadb_mem_free(encoded);
-    return is_set;
-}
-
-static bool set_value(json_t *line, const redisReply *value)
-{
-    size_t len = (size_t)value->len;
-    char *encoded = nadb_mem_alloc(ctl_base64_len(len) + 1);
-    ctl_base64_encode(value->str, len, encoded);
-    bool is_set =
-        json_object_set_new(line, "value64", json_stringn(encoded, ctl_base64_len(len))) == 0;
-    nadb_mem_free(encoded);
-    return is_set;
+    return json_object_set_new(line, name64, base64_of(text, len)) == 0;
 }
 
 static bool set_tags(json_t *line, const redisReply *tags)
@@ -67,11 +61,8 @@ static bool set_tags(json_t *line, const redisReply *tags)
     if (!is_text) {
         (void)json_array_clear(list); /* fails only for what is no array */
         for (size_t i = 0; i < tags->elements; i++) {
-            size_t len = (size_t)tags->element[i]->len;
-            char *encoded = nadb_mem_alloc(ctl_base64_len(len) + 1);
-            ctl_base64_encode(tags->element[i]->str, len, encoded);
-            (void)json_array_append_new(list, json_stringn(encoded, ctl_base64_len(len)));
-            nadb_mem_free(encoded);
+            const redisReply *tag = tags->element[i];
+            (void)json_array_append_new(list, base64_of(tag->str, (size_t)tag->len));
         }
     }
     return json_object_set_new(line, is_text ? "tags" : "tags64", list) == 0;
@@ -103,7 +94,9 @@ static bool write_row(struct exporting *e, const redisReply *row, int64_t now_ms
                  json_object_set_new(line, "db", json_integer((json_int_t)e->db)) == 0 &&
                  set_text(line, "namespace", e->space->str, (size_t)e->space->len) &&
                  set_text(line, "key", row->element[0]->str, (size_t)row->element[0]->len) &&
-                 set_value(line, row->element[1]) && set_meta(line, row->element[2], now_ms);
+                 json_object_set_new(line, "value64",
+                     base64_of(row->element[1]->str, (size_t)row->element[1]->len)) == 0 &&
+                 set_meta(line, row->element[2], now_ms);
     if (!is_ok) {
         json_decref(line);
         (void)ctl_fail("not enough memory for a record");

@@ -1,5 +1,4 @@
 /* This file holds BACKUP. */
-#include "src/base/mem.h"
 #include "src/server/cmd_table.h"
 #include "src/server/cmd_util.h"
 
@@ -32,24 +31,16 @@ static uint64_t begin(struct nadb_call *call)
     return number;
 }
 
-/* The progress is the number of the backup that is waited for. */
 enum nadb_cmd_status nadb_cmd_backup(struct nadb_call *call)
 {
-    uint64_t *number = nadb_progress_take(call);
-    if (number == NULL) {
-        uint64_t begun = begin(call);
-        if (begun == 0) {
-            return NADB_CMD_DONE;
-        }
-        number = nadb_mem_alloc(sizeof(*number));
-        *number = begun;
+    uint64_t number = nadb_awaited(call);
+    if (number == 0 && (number = begin(call)) == 0) {
+        return NADB_CMD_DONE;
     }
     struct nadb_backup_report report;
-    if (!nadb_store_backup_report(call->store, *number, &report)) {
-        (void)nadb_progress_leave(call, number, nadb_mem_free, 0);
-        return NADB_CMD_WAIT;
+    if (!nadb_store_backup_report(call->store, number, &report)) {
+        return nadb_await(call, number);
     }
-    nadb_mem_free(number);
     if (report.is_failed) {
         return nadb_reply_err(call, &report.error);
     }

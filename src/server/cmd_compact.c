@@ -1,5 +1,4 @@
 /* This file holds COMPACT. */
-#include "src/base/mem.h"
 #include "src/server/cmd_table.h"
 #include "src/server/cmd_util.h"
 
@@ -46,24 +45,20 @@ static bool parse_scope(struct nadb_call *call, const struct nadb_keyspace **ret
     return true;
 }
 
-/* The progress is the number of the pass that is waited for. */
 enum nadb_cmd_status nadb_cmd_compact(struct nadb_call *call)
 {
-    uint64_t *pass = nadb_progress_take(call);
-    if (pass == NULL) {
+    uint64_t pass = nadb_awaited(call);
+    if (pass == 0) {
         const struct nadb_keyspace *only;
         if (!parse_scope(call, &only)) {
             return NADB_CMD_DONE;
         }
-        pass = nadb_mem_alloc(sizeof(*pass));
-        *pass = nadb_store_compact(call->store, only);
+        pass = nadb_store_compact(call->store, only);
     }
     struct nadb_compact_report report;
-    if (!nadb_store_compact_report(call->store, *pass, &report)) {
-        (void)nadb_progress_leave(call, pass, nadb_mem_free, 0);
-        return NADB_CMD_WAIT;
+    if (!nadb_store_compact_report(call->store, pass, &report)) {
+        return nadb_await(call, pass);
     }
-    nadb_mem_free(pass);
     if (report.is_failed) {
         return nadb_reply_error(call, "%s %s",
             report.error.code == NADB_ECORRUPT ? "CORRUPT" : "IOERR", report.error.text);

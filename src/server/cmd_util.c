@@ -369,6 +369,22 @@ enum nadb_cmd_status nadb_progress_leave(
     return NADB_CMD_AGAIN;
 }
 
+uint64_t nadb_awaited(struct nadb_call *call)
+{
+    uint64_t *work = nadb_progress_take(call);
+    uint64_t number = work == NULL ? 0 : *work;
+    nadb_mem_free(work);
+    return number;
+}
+
+enum nadb_cmd_status nadb_await(struct nadb_call *call, uint64_t number)
+{
+    uint64_t *work = nadb_mem_alloc(sizeof(*work));
+    *work = number;
+    (void)nadb_progress_leave(call, work, nadb_mem_free, 0);
+    return NADB_CMD_WAIT;
+}
+
 void nadb_reply_splice(struct nadb_call *call, struct nadb_resp_writer *part)
 {
     struct nadb_resp_writer *out = call->out;

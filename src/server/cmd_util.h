@@ -90,6 +90,13 @@ void *nadb_progress_take(struct nadb_call *call);
 enum nadb_cmd_status nadb_progress_leave(
     struct nadb_call *call, void *work, void (*free_work)(void *work), size_t bytes);
 
+/* For what the store does in the background under a number: the one that an earlier call of the
+ * command waits for; 0: this is the first call. */
+uint64_t nadb_awaited(struct nadb_call *call);
+
+/* Waits for `number`, which is not 0: returns NADB_CMD_WAIT. */
+enum nadb_cmd_status nadb_await(struct nadb_call *call, uint64_t number);
+
 /* ---- arguments ---- */
 
 /* Is it this word, ASCII case ignored? */

@@ -1,5 +1,4 @@
 /* This file holds VERIFY. */
-#include "src/base/mem.h"
 #include "src/server/cmd_table.h"
 #include "src/server/cmd_util.h"
 
@@ -50,27 +49,19 @@ static enum nadb_cmd_status steer(struct nadb_call *call)
     return nadb_reply_syntax_error(call);
 }
 
-/* The progress is the number of the verification that is waited for. */
 enum nadb_cmd_status nadb_cmd_verify(struct nadb_call *call)
 {
-    uint64_t *number = nadb_progress_take(call);
-    if (number == NULL) {
-        if (call->argc > 1) {
-            return steer(call);
-        }
-        uint64_t begun = nadb_store_verify(call->store);
-        if (begun == 0) {
-            return nadb_reply_error(call, "ERR nothing is kept on disk");
-        }
-        number = nadb_mem_alloc(sizeof(*number));
-        *number = begun;
+    if (call->argc > 1) {
+        return steer(call);
+    }
+    uint64_t number = nadb_awaited(call);
+    if (number == 0 && (number = nadb_store_verify(call->store)) == 0) {
+        return nadb_reply_error(call, "ERR nothing is kept on disk");
     }
     struct nadb_verify_report report;
-    if (!nadb_store_verify_report(call->store, *number, &report)) {
-        (void)nadb_progress_leave(call, number, nadb_mem_free, 0);
-        return NADB_CMD_WAIT;
+    if (!nadb_store_verify_report(call->store, number, &report)) {
+        return nadb_await(call, number);
     }
-    nadb_mem_free(number);
     if (report.is_failed) {
         return nadb_reply_err(call, &report.error);
     }
