@@ -6,6 +6,7 @@ NADB_TEST_SANITIZED  set: how much memory is used says nothing
 """
 
 import contextlib
+import contextlib
 import os
 import shutil
 import signal
@@ -46,6 +47,11 @@ def free_port():
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]
+
+
+def as_dict(reply):
+    """A map as RESP2 has it."""
+    return {name.decode(): value for name, value in zip(reply[::2], reply[1::2])}
 
 
 class StartError(Exception):
@@ -196,6 +202,15 @@ class Server:
         """INFO EVERYTHING as a dictionary of strings."""
         text = self.call("INFO", "everything").decode()
         return dict(line.split(":", 1) for line in text.split("\r\n") if ":" in line)
+
+    def segment_bytes(self):
+        """What the segments in the folder take."""
+        total = 0
+        for entry in os.scandir(self.folder):
+            if entry.name.endswith(".seg"):
+                with contextlib.suppress(FileNotFoundError):  # compacted away since the scan
+                    total += entry.stat().st_size
+        return total
 
     def rss_bytes(self):
         with open(f"/proc/{self.pid}/status", encoding="ascii") as file:

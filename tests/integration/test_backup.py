@@ -9,10 +9,6 @@ import harness
 OPTIONS = {"segment-size": "1mb", "buffer-size": "1mb", "flush-interval": "100ms", "compression": "no"}
 
 
-def as_dict(reply):
-    return {name.decode(): value for name, value in zip(reply[::2], reply[1::2])}
-
-
 def fill(conn, count, generation):
     for first in range(0, count, 500):
         replies = conn.pipeline([("SET", f"k{i}", b"%d " % generation + b"v" * 1000, "TAGS", "all")
@@ -31,7 +27,7 @@ class Backup(unittest.TestCase):
             with server.connect() as conn:
                 fill(conn, 5000, 1)
                 conn.call("SET", "t", "x", "EX", "1000", "TAGS", "one")
-                report = as_dict(conn.call("BACKUP", f"{place}/full"))
+                report = harness.as_dict(conn.call("BACKUP", f"{place}/full"))
                 self.assertGreater(report["segments"], 3)
                 self.assertGreater(report["bytes"], 5_000_000)
                 self.assertEqual(report["copied_bytes"], 0)
@@ -67,7 +63,7 @@ class Backup(unittest.TestCase):
                 harness.wait_until(lambda: conn.call("EXISTS", "a") == 1, "the writer writes")
                 least = int(conn.call("GET", "a"))
                 for number in range(5):
-                    self.assertIn("bytes", as_dict(conn.call("BACKUP", f"{place}/{number}")))
+                    self.assertIn("bytes", harness.as_dict(conn.call("BACKUP", f"{place}/{number}")))
                 stop.set()
                 thread.join()
             for number in range(5):
@@ -83,7 +79,7 @@ class Backup(unittest.TestCase):
                 fill(conn, 3000, 1)
                 conn.call("BACKUP", f"{place}/one")
                 conn.call("SET", "later", "x")
-                report = as_dict(conn.call("BACKUP", f"{place}/two", "BASE", f"{place}/one"))
+                report = harness.as_dict(conn.call("BACKUP", f"{place}/two", "BASE", f"{place}/one"))
                 self.assertEqual(report["copied_bytes"], 0)
             shared = [name for name in os.listdir(f"{place}/one") if name.endswith(".seg") and
                       os.path.samefile(f"{place}/one/{name}", f"{place}/two/{name}")]

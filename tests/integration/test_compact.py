@@ -1,7 +1,5 @@
 """COMPACT and automatic compaction: what goes, what stays, and that it never comes back."""
 
-import contextlib
-import os
 import random
 import threading
 import unittest
@@ -11,19 +9,6 @@ import harness
 SEED = 20261125
 OPTIONS = {"segment-size": "1mb", "buffer-size": "1mb", "flush-interval": "50ms",
            "compact-dead-ratio": "0", "compression": "no"}
-
-
-def as_dict(reply):
-    return {name.decode(): value for name, value in zip(reply[::2], reply[1::2])}
-
-
-def disk_bytes(server):
-    total = 0
-    for entry in os.scandir(server.folder):
-        if entry.name.endswith(".seg"):
-            with contextlib.suppress(FileNotFoundError):  # compacted away since the scan
-                total += entry.stat().st_size
-    return total
 
 
 def value_of(key, generation):
@@ -58,9 +43,9 @@ class Compact(unittest.TestCase):
             write(conn, [f"e{i}" for i in range(1000)], 0, ("PX", "1"))
             harness.wait_until(lambda: conn.call("DBSIZE") == len(keys), "the short-lived expire")
             conn.call("FLUSH")
-            before = disk_bytes(server)
-            report = as_dict(conn.call("COMPACT"))
-            after = disk_bytes(server)
+            before = server.segment_bytes()
+            report = harness.as_dict(conn.call("COMPACT"))
+            after = server.segment_bytes()
             self.assertGreater(before, 3 * after)
             self.assertGreater(report["dropped_overwritten"], 0)
             self.assertEqual(report["bytes_after"], after)
@@ -108,7 +93,7 @@ class Compact(unittest.TestCase):
                 write(conn, keys, generation)
             conn.call("FLUSH")
             live = len(keys) * (len(value_of(keys[0], 0)) + 48)
-            harness.wait_until(lambda: disk_bytes(server) < 2.5 * live, "dead segments are gone")
+            harness.wait_until(lambda: server.segment_bytes() < 2.5 * live, "dead segments are gone")
             self.expect(server, keys, 11)
 
     def test_clients_read_and_write_meanwhile(self):
@@ -132,7 +117,7 @@ class Compact(unittest.TestCase):
                 thread = threading.Thread(target=churn)
                 thread.start()
                 for _ in range(3):
-                    self.assertIn("bytes_after", as_dict(conn.call("COMPACT")))
+                    self.assertIn("bytes_after", harness.as_dict(conn.call("COMPACT")))
                 stop.set()
                 thread.join()
             server.kill()
@@ -147,11 +132,11 @@ class Compact(unittest.TestCase):
         with harness.Server(options=OPTIONS) as server, server.connect() as conn:
             write(conn, keys, 0)
             conn.call("FLUSH")
-            before = disk_bytes(server)
+            before = server.segment_bytes()
             conn.call("CONFIG", "SET", "compression", "yes", "compression-threshold", "512")
-            report = as_dict(conn.call("COMPACT"))
+            report = harness.as_dict(conn.call("COMPACT"))
             self.assertEqual(report["compressed_values"], len(keys))
-            self.assertLess(disk_bytes(server) * 3, before)
+            self.assertLess(server.segment_bytes() * 3, before)
             server.stop()
             server.start()
             self.expect(server, keys, 0)
@@ -164,11 +149,11 @@ class Compact(unittest.TestCase):
             conn.call("NAMESPACE", "USE", "shop")
             write(conn, keys, 5)
             write(conn, keys, 6)
-            report = as_dict(conn.call("COMPACT", "NAMESPACE", "shop"))
+            report = harness.as_dict(conn.call("COMPACT", "NAMESPACE", "shop"))
             self.assertGreater(report["dropped_overwritten"], 0)
-            middle = disk_bytes(server)
+            middle = server.segment_bytes()
             conn.call("COMPACT")
-            self.assertLess(disk_bytes(server), middle)
+            self.assertLess(server.segment_bytes(), middle)
             server.stop()
             server.start()
             self.expect(server, keys, 1)

@@ -9,10 +9,6 @@ OPTIONS = {"segment-size": "1mb", "buffer-size": "1mb", "flush-interval": "50ms"
            "compact-dead-ratio": "0", "compression": "no"}
 
 
-def as_dict(reply):
-    return {name.decode(): value for name, value in zip(reply[::2], reply[1::2])}
-
-
 def fill(conn, count):
     for first in range(0, count, 500):
         conn.pipeline([("SET", f"k{i}", b"v" * 1000) for i in range(first, first + 500)])
@@ -31,12 +27,12 @@ class Verify(unittest.TestCase):
     def test_a_sound_store_is_read_whole(self):
         with harness.Server(options=OPTIONS) as server, server.connect() as conn:
             fill(conn, 4000)
-            report = as_dict(conn.call("VERIFY"))
+            report = harness.as_dict(conn.call("VERIFY"))
             self.assertEqual(report["records"], 4001)  # the keyspace's name is one
             self.assertGreater(report["segments"], 3)
             self.assertGreater(report["bytes"], 4_000_000)
             self.assertEqual((report["damaged_segments"], report["damages"]), (0, []))
-            status = as_dict(conn.call("VERIFY", "STATUS"))
+            status = harness.as_dict(conn.call("VERIFY", "STATUS"))
             self.assertEqual((status["running"], status["records"]), (0, 4001))
             self.assertGreater(status["ended"], 0)
 
@@ -46,7 +42,7 @@ class Verify(unittest.TestCase):
             conn.call("VERIFY")
             names = sorted(name for name in os.listdir(server.folder) if name.endswith(".seg"))
             flip(os.path.join(server.folder, names[1]), 500_000)
-            report = as_dict(conn.call("VERIFY"))
+            report = harness.as_dict(conn.call("VERIFY"))
             self.assertEqual(report["damaged_segments"], 1)
             self.assertRegex(report["damages"][0].decode(),
                              f"^segment '{names[1]}': damaged at offset [0-9]+$")
@@ -61,7 +57,7 @@ class Verify(unittest.TestCase):
             fill(conn, 2000)
             for _ in range(5):
                 fill(conn, 2000)
-                self.assertIn("bytes_after", as_dict(conn.call("COMPACT")))
+                self.assertIn("bytes_after", harness.as_dict(conn.call("COMPACT")))
             last = server.info()["nadb_last_verify_time_ms"]
             harness.wait_until(lambda: server.info()["nadb_last_verify_time_ms"] > last, "another one")
             self.assertEqual(server.info()["nadb_last_verify_damaged_segments"], "0")
@@ -70,12 +66,12 @@ class Verify(unittest.TestCase):
         options = {**OPTIONS, "verify-interval": "10ms", "compact-rate": "1"}
         with harness.Server(options=options) as server, server.connect() as conn:
             fill(conn, 2000)
-            harness.wait_until(lambda: as_dict(conn.call("VERIFY", "STATUS"))["segments_to_do"] > 0,
+            harness.wait_until(lambda: harness.as_dict(conn.call("VERIFY", "STATUS"))["segments_to_do"] > 0,
                                "it has begun")
             self.assertEqual(conn.call("CONFIG", "SET", "verify-interval", "0"), "OK")
             self.assertEqual(conn.call("VERIFY", "STOP"), "OK")
-            harness.wait_until(lambda: as_dict(conn.call("VERIFY", "STATUS"))["running"] == 0, "its end")
+            harness.wait_until(lambda: harness.as_dict(conn.call("VERIFY", "STATUS"))["running"] == 0, "its end")
             self.assertEqual(conn.call("CONFIG", "SET", "verify-interval", "10ms"), "OK")
-            harness.wait_until(lambda: as_dict(conn.call("VERIFY", "STATUS"))["segments_to_do"] > 0,
+            harness.wait_until(lambda: harness.as_dict(conn.call("VERIFY", "STATUS"))["segments_to_do"] > 0,
                                "it has begun again")
             self.assertEqual(server.stop(), 0)

@@ -116,17 +116,6 @@ def bench_keys(amounts, rows):
 
 # ---- overwriting ----
 
-def disk_bytes(server):
-    total = 0
-    for entry in os.scandir(server.folder):
-        if entry.name.endswith(".seg"):
-            try:
-                total += entry.stat().st_size
-            except FileNotFoundError:
-                pass  # compacted away since the scan
-    return total
-
-
 def written_bytes(server):
     with open(f"/proc/{server.pid}/io", encoding="ascii") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("write_bytes"))
@@ -156,23 +145,44 @@ def bench_overwriting(amounts, rows):
     with subject.server as server, server.connect() as conn:
         write_some(conn, range(amounts.live_keys), value)
         subject.settle()
-        live, before, most, sent = disk_bytes(server), written_bytes(server), 0, 0
+        live, before, most, sent = server.segment_bytes(), written_bytes(server), 0, 0
         began = time.monotonic()
         while sent < amounts.overwrites:
             part = [rng.randrange(amounts.live_keys) for _ in range(amounts.live_keys // 20)]
             write_some(conn, part, value)
             sent += len(part)
-            most = max(most, disk_bytes(server))
+            most = max(most, server.segment_bytes())
         rate = sent / (time.monotonic() - began)
         subject.settle()
         wait_idle(server)
         client = sent * (VALUE_BYTES + 13)
         add(rows, f"{live / 1e9:.2f} GB overwritten {sent // amounts.live_keys} times: most room on disk / live",
             None, most / live)
-        add(rows, "room on disk at the end / live", None, disk_bytes(server) / live)
+        add(rows, "room on disk at the end / live", None, server.segment_bytes() / live)
         add(rows, "bytes written to disk / bytes from clients", None, (written_bytes(server) - before) / client)
         add(rows, "overwrites a second (a client in Python)", None, rate, "{:,.0f}")
         bench_others(rows, subject, conn, amounts, value)
+
+
+def bench_steady(amounts, rows):
+    """The same at rates that leave the disk and the processor time."""
+    rng = random.Random(SEED)
+    value = values(rng)
+    for rate in (20_000, 40_000):
+        subject = nadbd_subject()
+        with subject.server as server, server.connect() as conn:
+            write_some(conn, range(amounts.live_keys), value)
+            subject.settle()
+            live, most, sent = server.segment_bytes(), 0, 0
+            began = time.monotonic()
+            while time.monotonic() - began < amounts.mixed_s:
+                write_some(conn, [rng.randrange(amounts.live_keys) for _ in range(BATCH)], value)
+                sent += BATCH
+                if sent % (40 * BATCH) == 0:
+                    most = max(most, server.segment_bytes())
+                time.sleep(max(0, began + sent / rate - time.monotonic()))
+        add(rows, f"{live / 1e9:.2f} GB overwritten at {rate:,} values a second: most room / live",
+            None, most / live)
 
 
 # ---- what others feel ----
@@ -324,7 +334,7 @@ def bench_compression(rows):
         subject.settle()
         cpu = subject.cpu_s() - before
         add(rows, f"{len(files):,} files of /usr/share, {size / 1e6:.0f} MB: on disk / their size",
-            None, disk_bytes(server) / size)
+            None, server.segment_bytes() / size)
         add(rows, "CPU for that, s for each 100 MB", None, cpu / size * 1e8)
 
 
@@ -337,6 +347,7 @@ def run(is_quick, rounds):
     os.sched_setaffinity(0, {int(LOAD_CPU)})
     try:
         bench_spill(amounts, rows)
+        bench_steady(amounts, rows)
         bench_overwriting(amounts, rows)
         bench_backup(amounts, rows)
         bench_compression(rows)

@@ -8,6 +8,7 @@
 #include "backends/fs/fs.h"
 #include "backends/fs/offline.h"
 #include "tests/support/faulty_io.h"
+#include "tests/support/replay_all.h"
 #include "tests/support/test.h"
 
 NADB_TEST_SUITE(fs_backup);
@@ -84,6 +85,16 @@ static void tear_down(struct rig *rig)
     nadb_faulty_free(rig->faulty);
 }
 
+static void note_chunk(void *ctx, const struct nadb_replay_chunk *chunk)
+{
+    uint64_t *count = ctx;
+    for (size_t i = 0; i < chunk->count; i++) {
+        ++*count;
+        cr_assert_eq(chunk->entries[i].version, *count);
+        cr_assert_eq(chunk->entries[i].value.data[0], (char)*count);
+    }
+}
+
 /* How many batches a store in `path` finds; each must be the right one. */
 static uint64_t count_batches(struct rig *rig, const char *path)
 {
@@ -93,21 +104,7 @@ static uint64_t count_batches(struct rig *rig, const char *path)
     struct nadb_backend *backend = nadb_fs_new(&opts, nadb_faulty_io(rig->faulty));
     cr_assert_eq(backend->ops->open(backend, &info, &error), NADB_OK, "%s", error.text);
     uint64_t count = 0;
-    for (uint32_t unit = 0; unit < info.units; unit++) {
-        uint64_t cursor = 0;
-        bool is_last = false;
-        while (!is_last) {
-            struct nadb_replay_chunk chunk;
-            cr_assert_eq(backend->ops->replay(backend, unit, &cursor, &chunk, NULL), NADB_OK);
-            is_last = chunk.is_last;
-            for (size_t i = 0; i < chunk.count; i++) {
-                count++;
-                cr_assert_eq(chunk.entries[i].version, count);
-                cr_assert_eq(chunk.entries[i].value.data[0], (char)count);
-            }
-            backend->ops->replay_free(&chunk);
-        }
-    }
+    cr_assert_eq(nadb_replay_all(backend, info.units, note_chunk, &count, NULL), NADB_OK);
     backend->ops->free(backend);
     return count;
 }

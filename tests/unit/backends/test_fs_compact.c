@@ -8,6 +8,7 @@
 #include "backends/fs/fs.h"
 #include "src/base/mem.h"
 #include "tests/support/faulty_io.h"
+#include "tests/support/replay_all.h"
 #include "tests/support/test.h"
 
 NADB_TEST_SUITE(fs_compact);
@@ -234,35 +235,35 @@ static void expect_newest(struct rig *rig)
     }
 }
 
+struct replayed {
+    struct rig *rig;
+    uint64_t next; /* version */
+    size_t old;
+};
+
+static void note_chunk(void *ctx, const struct nadb_replay_chunk *chunk)
+{
+    struct replayed *replayed = ctx;
+    for (size_t i = 0; i < chunk->count; i++) {
+        char wanted[VALUE_LEN];
+        uint64_t version = chunk->entries[i].version;
+        fill(wanted, version);
+        cr_assert(nadb_slice_eq(chunk->entries[i].value, nadb_slice_of(wanted, sizeof(wanted))));
+        replayed->old += version <= KEYS;
+        cr_assert(version <= KEYS || version == replayed->next, "%" PRIu64, version);
+        replayed->next += version > KEYS;
+        replayed->rig->locs[version] = chunk->locs[i];
+    }
+}
+
 /* Replays everything: every newest version once, in order, and how many old ones there are. */
 static size_t replay(struct rig *rig)
 {
-    size_t old = 0;
-    uint64_t next = KEYS + 1;
-    for (uint32_t unit = 0; unit < rig->info.units; unit++) {
-        uint64_t cursor = 0;
-        bool is_last = false;
-        while (!is_last) {
-            struct nadb_replay_chunk chunk;
-            cr_assert_eq(
-                rig->backend->ops->replay(rig->backend, unit, &cursor, &chunk, NULL), NADB_OK);
-            is_last = chunk.is_last;
-            for (size_t i = 0; i < chunk.count; i++) {
-                char wanted[VALUE_LEN];
-                uint64_t version = chunk.entries[i].version;
-                fill(wanted, version);
-                cr_assert(
-                    nadb_slice_eq(chunk.entries[i].value, nadb_slice_of(wanted, sizeof(wanted))));
-                old += version <= KEYS;
-                cr_assert(version <= KEYS || version == next, "%" PRIu64, version);
-                next += version > KEYS;
-                rig->locs[version] = chunk.locs[i];
-            }
-            rig->backend->ops->replay_free(&chunk);
-        }
-    }
-    cr_assert_geq(next, PUTS + 1);
-    return old;
+    struct replayed replayed = {.rig = rig, .next = KEYS + 1};
+    cr_assert_eq(
+        nadb_replay_all(rig->backend, rig->info.units, note_chunk, &replayed, NULL), NADB_OK);
+    cr_assert_geq(replayed.next, PUTS + 1);
+    return replayed.old;
 }
 
 Test(fs_compact, what_is_kept_is_read_at_its_new_place_and_found_by_the_next_start)

@@ -9,6 +9,7 @@
 #include "src/base/codec.h"
 #include "tests/support/faulty_io.h"
 #include "tests/support/log_model.h"
+#include "tests/support/replay_all.h"
 #include "tests/support/test.h"
 
 NADB_TEST_SUITE(fs_damage);
@@ -77,31 +78,13 @@ static size_t segment_count(struct store *store)
     return count;
 }
 
-static enum nadb_err drain(struct store *store, struct nadb_backend *backend)
-{
-    for (uint32_t unit = 0; unit < store->info.units; unit++) {
-        uint64_t cursor = 0;
-        bool is_last = false;
-        while (!is_last) {
-            struct nadb_replay_chunk chunk;
-            enum nadb_err err = backend->ops->replay(backend, unit, &cursor, &chunk, &store->error);
-            if (err != NADB_OK) {
-                return err;
-            }
-            is_last = chunk.is_last;
-            backend->ops->replay_free(&chunk);
-        }
-    }
-    return NADB_OK;
-}
-
 /* What open and replay say together. */
 static enum nadb_err read_all(struct store *store)
 {
     struct nadb_backend *backend = new_backend(store);
     enum nadb_err err = backend->ops->open(backend, &store->info, &store->error);
     if (err == NADB_OK) {
-        err = drain(store, backend);
+        err = nadb_replay_all(backend, store->info.units, NULL, NULL, &store->error);
     }
     backend->ops->free(backend);
     nadb_faulty_kill(store->faulty);

@@ -9,6 +9,7 @@
 #include "backends/fs/hint.h"
 #include "src/base/mem.h"
 #include "tests/support/faulty_io.h"
+#include "tests/support/replay_all.h"
 #include "tests/support/test.h"
 
 NADB_TEST_SUITE(fs_hint);
@@ -129,38 +130,33 @@ static void mix_slice(uint64_t *digest, struct nadb_slice slice)
     }
 }
 
+static void note_chunk(void *ctx, const struct nadb_replay_chunk *chunk)
+{
+    struct found *found = ctx;
+    for (size_t i = 0; i < chunk->count; i++) {
+        const struct nadb_entry *entry = &chunk->entries[i];
+        mix(&found->digest, (uint64_t)entry->kind);
+        mix(&found->digest, entry->version);
+        mix_slice(&found->digest, entry->key);
+        mix_slice(&found->digest, entry->tags);
+        mix(&found->digest, entry->created_ms);
+        mix(&found->digest, entry->updated_ms);
+        mix(&found->digest, entry->accessed_s);
+        mix(&found->digest, entry->expire_ms);
+        mix(&found->digest, entry->value.len);
+        mix(&found->digest, entry->kind == NADB_ENTRY_PUT ? chunk->locs[i] : 0);
+        mix(&found->digest, entry->expire_ms != 0 && entry->expire_ms <= chunk->dead_ms[i]);
+        bool is_selector = entry->kind == NADB_ENTRY_INVALIDATE;
+        cr_assert(!is_selector || entry->value.len == 0 || entry->value.data != NULL);
+        found->with_values += entry->kind == NADB_ENTRY_PUT && entry->value.data != NULL;
+        found->count++;
+    }
+}
+
 static struct found replay(struct rig *rig)
 {
     struct found found = {.digest = UINT64_C(0xcbf29ce484222325)};
-    for (uint32_t unit = 0; unit < rig->info.units; unit++) {
-        uint64_t cursor = 0;
-        bool is_last = false;
-        while (!is_last) {
-            struct nadb_replay_chunk chunk;
-            cr_assert_eq(
-                rig->backend->ops->replay(rig->backend, unit, &cursor, &chunk, NULL), NADB_OK);
-            is_last = chunk.is_last;
-            for (size_t i = 0; i < chunk.count; i++) {
-                const struct nadb_entry *entry = &chunk.entries[i];
-                mix(&found.digest, (uint64_t)entry->kind);
-                mix(&found.digest, entry->version);
-                mix_slice(&found.digest, entry->key);
-                mix_slice(&found.digest, entry->tags);
-                mix(&found.digest, entry->created_ms);
-                mix(&found.digest, entry->updated_ms);
-                mix(&found.digest, entry->accessed_s);
-                mix(&found.digest, entry->expire_ms);
-                mix(&found.digest, entry->value.len);
-                mix(&found.digest, entry->kind == NADB_ENTRY_PUT ? chunk.locs[i] : 0);
-                mix(&found.digest, entry->expire_ms != 0 && entry->expire_ms <= chunk.dead_ms[i]);
-                bool is_selector = entry->kind == NADB_ENTRY_INVALIDATE;
-                cr_assert(!is_selector || entry->value.len == 0 || entry->value.data != NULL);
-                found.with_values += entry->kind == NADB_ENTRY_PUT && entry->value.data != NULL;
-                found.count++;
-            }
-            rig->backend->ops->replay_free(&chunk);
-        }
-    }
+    cr_assert_eq(nadb_replay_all(rig->backend, rig->info.units, note_chunk, &found, NULL), NADB_OK);
     return found;
 }
 
