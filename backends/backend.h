@@ -9,7 +9,9 @@
  *
  * Kinds, told apart by capabilities, never by name. A *log* backend leaves authority with the
  * store's index: it replays what was written and appends batches. A backend with
- * NADB_BACKEND_VOLATILE keeps nothing: the store calls neither write nor replay.
+ * NADB_BACKEND_VOLATILE keeps nothing: the store calls neither write nor replay. A
+ * *shared* backend is the authority itself; it has the interface of shared.h in place of that from
+ * replay to hint.
  *
  * What a log backend promises:
  *   1. write() is atomic: after a crash at any point, replay yields all entries of a batch or none.
@@ -33,6 +35,7 @@
 enum nadb_backend_caps {
     NADB_BACKEND_LOG = 1 << 0,      /* the store's index is the authority */
     NADB_BACKEND_VOLATILE = 1 << 1, /* keeps nothing and need not be called */
+    NADB_BACKEND_SHARED = 1 << 2,   /* the engine behind it is; see shared.h */
 };
 
 /* Where a record is kept, opaque to the store, which has NADB_LOC_BITS for it; 0 = nowhere. Its
@@ -162,6 +165,16 @@ struct nadb_backend_opts {
     const char *dir; /* borrowed during new_instance */
     uint64_t segment_size_bytes;
     uint64_t replay_values_max; /* a log of more bytes is replayed without values; 0: none is */
+
+    /* shared backends; borrowed as dir is */
+    const char *const *urls; /* where the engine is: `url_count`, several seeds of a cluster */
+    size_t url_count;
+    bool is_cluster;
+    const char *prefix;  /* of every name in the engine */
+    uint32_t partitions; /* fixed at first use */
+    uint64_t timeout_ms;
+    unsigned pool_size; /* runs at the same time */
+    bool may_wait;      /* open waits for an engine that is not there yet */
 };
 
 /* Allocates; touches nothing outside memory. Thread: any. Never NULL. */
@@ -317,6 +330,8 @@ typedef enum nadb_err nadb_backend_close_fn(
 /* Frees a new, failed or closed instance; an open one is let go of as if the process had died. */
 typedef void nadb_backend_free_fn(struct nadb_backend *backend);
 
+struct nadb_shared_ops; /* backends/shared.h */
+
 struct nadb_backend_ops {
     const char *name; /* the value of the `backend` option */
     unsigned caps;
@@ -331,6 +346,7 @@ struct nadb_backend_ops {
     nadb_backend_backup_fn *backup;
     nadb_backend_verify_fn *verify;
     nadb_backend_hint_fn *hint;
+    const struct nadb_shared_ops *shared; /* NULL unless NADB_BACKEND_SHARED */
     nadb_backend_close_fn *close;
     nadb_backend_free_fn *free;
 };

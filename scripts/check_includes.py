@@ -26,7 +26,7 @@ LAYERS = [
     (r"config/", r"(config|src/base)/"),
     (r"backends/[^/]+$", r"(backends|src/base)/"),
     (r"backends/([^/]+)/", r"(backends/\1/|backends/[^/]+$|src/base/)"),
-    (r"src/store/", r"(src/store/|backends/backend\.h$|src/base/)"),
+    (r"src/store/", r"(src/store/|backends/(backend|shared)\.h$|src/base/)"),
     (r"src/server/", r"(src/(server|store|base)/|backends/[^/]+$|(protocol|config)/)"),
     (r"src/ctl/", r"(src/(ctl|base)/|backends/fs/offline\.h$|backends/fs/fs_io\.h$)"),
     (r"src/[^/]+$", r"(src|backends|protocol|config)/"),

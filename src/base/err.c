@@ -4,6 +4,7 @@
 #include "src/base/assert.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -60,4 +61,11 @@ enum nadb_err nadb_error_set(
     reterr->sys_errno = sys_errno;
     memcpy(reterr->text, text, sizeof(text));
     return code;
+}
+
+void nadb_error_line(const struct nadb_error *error, char out[NADB_ERROR_LINE_MAX])
+{
+    bool is_whole = error->code == NADB_EENGINE;
+    (void)snprintf(out, NADB_ERROR_LINE_MAX, "%s%s%s", /* it fits */
+        is_whole ? "" : nadb_err_prefix(error->code), is_whole ? "" : " ", error->text);
 }

@@ -30,6 +30,11 @@ const char *nadb_err_name(enum nadb_err code);
 /* The first word of the error reply, "MISCONF" and so on. Thread: any. */
 const char *nadb_err_prefix(enum nadb_err code);
 
+/* "<prefix> <text>" as one line; of NADB_EENGINE the text alone, which has a prefix of its own.
+ * Thread: any. */
+#define NADB_ERROR_LINE_MAX (NADB_ERROR_TEXT_MAX + 16)
+void nadb_error_line(const struct nadb_error *error, char out[NADB_ERROR_LINE_MAX]);
+
 /* The sentence used where no detail was given. Thread: any. */
 const char *nadb_err_text(enum nadb_err code);
 

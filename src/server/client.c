@@ -287,6 +287,8 @@ void nadb_client_fail_holds(
     struct nadb_resp_writer next;
     nadb_resp_writer_init(&next, client->out.buf.cap_max);
     next.proto = client->out.proto;
+    char line[NADB_ERROR_LINE_MAX];
+    nadb_error_line(error, line);
     uint64_t copied = client->out_base;
     bool is_whole = true;
     for (; client->holds_count > 0; drop_first_hold(client)) {
@@ -296,7 +298,7 @@ void nadb_client_fail_holds(
         }
         is_whole = is_whole && append_stream(client, copied, hold->begin, &next);
         if (!hold->is_push) {
-            nadb_resp_error(&next, "%s %s", nadb_err_prefix(error->code), error->text);
+            nadb_resp_error(&next, "%s", line);
         }
         copied = hold->end;
     }

@@ -42,7 +42,9 @@ enum nadb_cmd_status nadb_reply_error(struct nadb_call *call, const char *format
 
 enum nadb_cmd_status nadb_reply_err(struct nadb_call *call, const struct nadb_error *error)
 {
-    return nadb_reply_error(call, "%s %s", nadb_err_prefix(error->code), error->text);
+    char line[NADB_ERROR_LINE_MAX];
+    nadb_error_line(error, line);
+    return nadb_reply_error(call, "%s", line);
 }
 
 enum nadb_cmd_status nadb_reply_syntax_error(struct nadb_call *call)

@@ -278,7 +278,9 @@ static enum verdict check_admission(
     case NADB_ADMIT_REFUSE:
         break;
     }
-    refuse(client, cmd, "%s %s", nadb_err_prefix(error.code), error.text);
+    char line[NADB_ERROR_LINE_MAX];
+    nadb_error_line(&error, line);
+    refuse(client, cmd, "%s", line);
     return VERDICT_ANSWERED;
 }
 
