@@ -122,9 +122,9 @@ struct nadb_op {
     bool is_conflict;         /* COMMIT: a check did not hold, and nothing has changed */
     struct nadb_found *found; /* FETCH: one; SELECT: `found_count`, in no order */
     size_t found_count;
-    uint64_t number;         /* COUNT, SELECT, INVALIDATE, CLEAR: keys; EPOCH: the epoch;
-                                INVALIDATE, CLEAR: see epoch */
-    uint64_t epoch;          /* INVALIDATE, CLEAR: that it was given; TAG_EPOCHS: of everything */
+    uint64_t number;         /* COUNT, SELECT, INVALIDATE, CLEAR: keys; EPOCH: the newest */
+    uint64_t epoch;          /* INVALIDATE, CLEAR: that it was given; TAG_EPOCHS: of everything;
+                                EPOCH: the first that was given out */
     struct nadb_slice *keys; /* SCAN: `key_count`; RANDOM: one, or none */
     size_t key_count;
     uint64_t next_cursor;           /* SCAN: goes on; 0: that was all */

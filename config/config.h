@@ -64,6 +64,11 @@ enum nadb_config_supervised {
     NADB_CONFIG_SUPERVISED_AUTO,
 };
 
+enum nadb_config_startup {
+    NADB_CONFIG_STARTUP_WAIT,
+    NADB_CONFIG_STARTUP_FAIL,
+};
+
 /* The classes of client-output-buffer-limit. */
 enum nadb_output_class {
     NADB_OUTPUT_NORMAL,

@@ -5,6 +5,7 @@
 #include "src/base/mem.h"
 #include "src/server/cmd_table.h"
 #include "src/server/server.h"
+#include "src/server/window.h"
 
 #define HOLDS_CAP_FIRST 16u
 #define QUEUE_CAP_FIRST 8u
@@ -62,7 +63,8 @@ bool nadb_client_attach(struct nadb_client *client, const struct nadb_rec *rec)
     /* What is held may still be replaced by an error, and so may the reply of a record that is not
      * on the disk; what is not to be answered is cut off again. */
     bool is_in_the_way = client->attached.blob != NULL || client->holds_count > 0 ||
-                         client->reply_mode != NADB_REPLY_ON || (rec->flags & NADB_REC_IS_DIRTY);
+                         client->reply_mode != NADB_REPLY_ON || client->is_trial ||
+                         (rec->flags & NADB_REC_IS_DIRTY);
     /* The limits of what may wait are the buffer's, which closes the connection when it is full. */
     is_in_the_way |= rec->value_len > client->out.buf.cap_max - client->out.buf.len;
     if (rec->value_len < NADB_CLIENT_ATTACH_MIN || !(rec->flags & NADB_REC_HAS_BLOB) ||
@@ -90,6 +92,7 @@ void nadb_client_attachment_sent(struct nadb_client *client, size_t count)
 void nadb_client_fini(struct nadb_client *client)
 {
     nadb_client_drop_progress(client);
+    nadb_window_free(client);
     nadb_pubsub_leave(client);
     nadb_client_multi_end(client);
     drop_keyspace(client);

@@ -29,6 +29,7 @@
 
 struct nadb_server;
 struct nadb_cmd;
+struct nadb_window;
 struct nadb_rec;
 struct nadb_blob;
 
@@ -100,7 +101,9 @@ struct nadb_client {
     uint64_t progress_us;                  /* time its slices took so far */
     uint64_t progress_version;             /* the store must be durable up to here to answer it */
     uint64_t progress_failures;            /* failed flushes when it began */
-    size_t values_ready; /* the keys of the next command before this one are in memory */
+    struct nadb_window *window; /* owned; shared backends: the next commands; see window.h */
+    bool is_trial;              /* a command is running whose reply may be thrown away */
+    size_t values_ready;        /* the keys of the next command before this one are in memory */
 
     /* output */
     struct nadb_resp_writer out;

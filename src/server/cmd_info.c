@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "backends/shared.h"
 #include "src/base/mem.h"
 #include "src/base/parse.h"
 #include "src/server/cmd_table.h"
@@ -391,6 +392,25 @@ static uint64_t count_namespaces(const struct info *info)
     return count;
 }
 
+/* The engine behind a shared backend. */
+static void add_engine(struct info *info)
+{
+    struct nadb_shared_stats stats;
+    if (!nadb_store_shared_stats(info->call->store, &stats)) {
+        return;
+    }
+    add_text(info, "nadb_engine", stats.engine);
+    add_text(info, "nadb_engine_state", stats.is_down ? "down" : "up");
+    add_u64(info, "nadb_engine_servers", stats.servers);
+    add_u64(info, "nadb_engine_batches", stats.batches);
+    add_u64(info, "nadb_engine_operations", stats.ops);
+    add_u64(info, "nadb_engine_round_trips", stats.round_trips);
+    add_u64(info, "nadb_engine_reconnects", stats.reconnects);
+    add_u64(info, "nadb_engine_redirects", stats.redirects);
+    add_u64(info, "nadb_engine_timeouts", stats.timeouts);
+    add_u64(info, "nadb_engine_failures", stats.failures);
+}
+
 /* What only nadbd has. */
 static void add_nadb(struct info *info)
 {
@@ -402,7 +422,10 @@ static void add_nadb(struct info *info)
     };
     add_text(info, "nadb_version", NADB_VERSION);
     add_text(info, "nadb_backend", info->server->config->backend);
-    add_text(info, "nadb_durability", durabilities[info->server->config->durability]);
+    bool is_shared = nadb_store_is_shared(info->call->store);
+    add_text(info, "nadb_durability",
+        is_shared ? "backend" : durabilities[info->server->config->durability]);
+    add_engine(info);
     uint64_t verify_done;
     uint64_t verify_segments;
     struct nadb_verify_report verified;
@@ -523,6 +546,7 @@ enum nadb_cmd_status nadb_cmd_info(struct nadb_call *call)
     };
     nadb_process_info_read(&info.process);
     if (!info.is_loading) {
+        nadb_store_survey(call->store);
         nadb_store_stats(call->store, &info.store);
     }
     nadb_buf_init(&info.text, INFO_TEXT_MAX);

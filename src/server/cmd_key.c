@@ -186,6 +186,7 @@ enum nadb_cmd_status nadb_cmd_flushall(struct nadb_call *call)
     if (!check_flush_mode(call)) {
         return NADB_CMD_DONE;
     }
+    nadb_store_survey(call->store);
     struct nadb_keyspace *keyspace = nadb_store_keyspace_next(call->store, NULL);
     while (keyspace != NULL) {
         struct nadb_keyspace *next = nadb_store_keyspace_next(call->store, keyspace);
@@ -209,6 +210,9 @@ enum nadb_cmd_status nadb_cmd_swapdb(struct nadb_call *call)
         if (dbs[i] < 0 || dbs[i] >= call->server->config->databases) {
             return nadb_reply_error(call, "ERR DB index is out of range");
         }
+    }
+    if (nadb_store_is_shared(call->store)) {
+        return nadb_reply_error(call, "ERR SWAPDB is not possible with a shared backend");
     }
     nadb_store_swap(call->store, (uint64_t)dbs[0], (uint64_t)dbs[1]);
     return nadb_reply_ok(call);

@@ -38,6 +38,13 @@ static bool is_too_much(const struct nadb_call *step)
            nadb_store_is_batch_full(step->store, (flags & NADB_CMD_DENYOOM) != 0);
 }
 
+/* A shared backend changes a whole keyspace in a step of its own, not together with keys. */
+static bool is_too_wide(const struct nadb_call *step)
+{
+    return nadb_store_is_shared(step->store) && (step->cmd->flags & NADB_CMD_WRITE) &&
+           step->cmd->key_first == 0;
+}
+
 /* Runs everything queued. All of it happens between one begin and one end of the store, so that
  * it reaches the disk whole. */
 static void run_queue(struct nadb_call *call)
@@ -59,6 +66,11 @@ static void run_queue(struct nadb_call *call)
             (void)nadb_reply_error(&step, "OOM the transaction changes too much data");
             continue;
         }
+        if (is_too_wide(&step)) {
+            (void)nadb_reply_error(
+                &step, "%s %s", nadb_err_prefix(NADB_ECROSSSLOT), nadb_err_text(NADB_ECROSSSLOT));
+            continue;
+        }
         struct nadb_error error;
         if (NADB_UNLIKELY(nadb_store_has_cold(call->store)) &&
             nadb_values_load(&step, &error) != NADB_OK) {
@@ -70,6 +82,7 @@ static void run_queue(struct nadb_call *call)
     }
 }
 
+/* Dispatch ends the transaction when the reply stands: it may have to run again. */
 enum nadb_cmd_status nadb_cmd_exec(struct nadb_call *call)
 {
     struct nadb_client *client = call->client;
@@ -77,21 +90,18 @@ enum nadb_cmd_status nadb_cmd_exec(struct nadb_call *call)
         return nadb_reply_error(call, "ERR EXEC without MULTI");
     }
     if (client->is_multi_broken) {
-        nadb_client_multi_end(client);
         return nadb_reply_error(
             call, "EXECABORT Transaction discarded because of previous errors.");
     }
     if (is_watch_dirty(call)) {
-        nadb_client_multi_end(client);
         nadb_resp_null_array(call->out);
         return NADB_CMD_DONE;
     }
     /* What the transaction itself changes is not what it watches for. */
-    if (client->watcher.watches != NULL) {
+    if (client->watcher.watches != NULL && !nadb_store_is_shared(call->store)) {
         nadb_store_unwatch(call->store, &client->watcher);
     }
     run_queue(call);
-    nadb_client_multi_end(client);
     return NADB_CMD_DONE;
 }
 

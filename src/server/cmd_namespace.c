@@ -30,6 +30,7 @@ enum nadb_cmd_status nadb_cmd_namespace_current(struct nadb_call *call)
 /* Names without the database itself, in the store's order. */
 enum nadb_cmd_status nadb_cmd_namespace_list(struct nadb_call *call)
 {
+    nadb_store_survey(call->store);
     size_t mark = nadb_resp_deferred_begin(call->out);
     size_t count = 0;
     for (struct nadb_keyspace *keyspace = nadb_store_keyspace_next(call->store, NULL);
@@ -51,6 +52,7 @@ enum nadb_cmd_status nadb_cmd_namespace_drop(struct nadb_call *call)
     if (name.len == 0 || name.len > NADB_NAMESPACE_LEN_MAX) {
         return reply_bad_name(call);
     }
+    nadb_store_survey(call->store);
     struct nadb_keyspace *keyspace =
         nadb_store_keyspace(call->store, call->client->db, name, false);
     if (keyspace == NULL) {

@@ -193,7 +193,11 @@ static enum nadb_fetch fetch_ahead(
     struct nadb_call *call, const struct work *work, struct nadb_error *reterr)
 {
     size_t left = work->item_count - work->item_at;
-    size_t count = call->may_yield ? (left < FETCH_AHEAD ? left : FETCH_AHEAD) : 1;
+    size_t ahead = FETCH_AHEAD;
+    if (nadb_store_is_shared(call->store)) {
+        ahead = work->item_at == 0 ? left : 1; /* what is not there makes all of it run again */
+    }
+    size_t count = call->may_yield ? (left < ahead ? left : ahead) : 1;
     enum nadb_fetch first = NADB_FETCH_READY;
     for (size_t i = 0; i < count; i++) {
         const struct item *item = &work->items[work->item_at + i];

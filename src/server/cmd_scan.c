@@ -100,6 +100,7 @@ static struct scan *run_scan(struct nadb_call *call, const struct scan_query *qu
     if (scan == NULL) {
         scan = scan_new(call, query->cursor);
     }
+    nadb_store_scan_hint(call->store, query->count);
     NADB_ASSERT(scan->magic == SCAN_MAGIC);
     if (!scan_step(call, scan, query)) {
         (void)nadb_progress_leave(call, scan, scan_free, scan->keys.buf.cap); /* AGAIN */

@@ -180,7 +180,8 @@ static bool is_stale(struct nadb_call *call, const struct set_options *options,
     if (options->keep_tags) {
         tags = rec == NULL ? nadb_slice_of(NULL, 0) : nadb_rec_tags(rec);
     }
-    return nadb_store_is_stale(call->store, call->keyspace, options->epoch, tags);
+    return nadb_store_is_stale(
+        call->store, call->keyspace, call->first_key.name, options->epoch, tags);
 }
 
 static enum nadb_cmd_status set_with_options(struct nadb_call *call)

@@ -67,6 +67,7 @@ enum nadb_cmd_status nadb_cmd_stats(struct nadb_call *call)
         return nadb_reply_syntax_error(call);
     }
     struct nadb_store_stats store;
+    nadb_store_survey(call->store);
     nadb_store_stats(call->store, &store);
     uint64_t uptime_us = nadb_clock_mono_us(server->clock) - server->start_mono_us;
     nadb_resp_map(call->out, STATS_FIELDS);

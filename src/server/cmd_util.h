@@ -8,6 +8,7 @@
 #include "src/server/client.h"
 #include "src/server/cmd.h"
 #include "src/server/server.h"
+#include "src/store/attempt.h"
 #include "src/store/tags.h"
 
 /* The Redis whose behaviour nadbd follows: clients choose features by it. */

@@ -10,6 +10,7 @@
 #include "src/base/mem.h"
 #include "src/server/conns.h"
 #include "src/server/dispatch.h"
+#include "src/server/window.h"
 
 /* ---- what is watched ---- */
 
@@ -45,7 +46,7 @@ static void account(struct nadb_conn *conn)
     size_t bytes = conn->input.cap + nadb_resp_reader_bytes(&conn->reader) + client->out.buf.cap +
                    client->queue_bytes + client->watcher.bytes + client->subscriber.bytes +
                    client->progress_bytes + client->holds_cap * sizeof(*client->holds) +
-                   client->attached.len;
+                   client->attached.len + nadb_window_bytes(client);
     conns->bytes += bytes - conn->accounted_bytes; /* unsigned: also right downwards */
     conn->accounted_bytes = bytes;
     if (conn->input.len > conns->input_peak) {

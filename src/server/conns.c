@@ -3,6 +3,7 @@
 
 #include "src/base/log.h"
 #include "src/base/mem.h"
+#include "src/server/window.h"
 
 static size_t memory_budget(void)
 {
@@ -189,9 +190,15 @@ void nadb_conns_undone(struct nadb_conns *conns, uint64_t durable, const struct 
 
 void nadb_conns_admit(struct nadb_conns *conns)
 {
+    struct nadb_list now;
+    take_list(&conns->waiting, &now);
     struct nadb_conn *conn;
-    while ((conn = NADB_LIST_FIRST(&conns->waiting, struct nadb_conn, in_queue)) != NULL) {
+    while ((conn = NADB_LIST_FIRST(&now, struct nadb_conn, in_queue)) != NULL) {
         nadb_list_remove(&conn->in_queue);
+        if (NADB_UNLIKELY(nadb_window_is_waiting(&conn->client))) {
+            nadb_list_append(&conns->waiting, &conn->in_queue);
+            continue;
+        }
         conn->state = NADB_CONN_QUEUED;
         nadb_list_append(&conns->queue, &conn->in_queue);
     }

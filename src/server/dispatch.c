@@ -16,15 +16,10 @@
 #include "src/server/cmd_table.h"
 #include "src/server/cmd_util.h"
 #include "src/server/values.h"
+#include "src/server/window.h"
 
 #define RETIRE_BUDGET_US    2000u
 #define ATTACK_LOG_PAUSE_MS 60000u
-
-/* What a group's preparation knows of a command. */
-struct prepared {
-    const struct nadb_cmd *cmd; /* NULL: unknown; a container: unknown subcommand */
-    struct nadb_key key;        /* when the row has keys and the call that many arguments */
-};
 
 /* Commands that are measured together. */
 struct timed_run {
@@ -59,8 +54,8 @@ static const struct nadb_cmd *find_row(const struct nadb_resp_cmd *request)
 }
 
 /* Rows and hashes. Most commands of a pipeline repeat one of the last two names. */
-static void find_rows(
-    const struct nadb_store *store, const struct nadb_resp_group *group, struct prepared *prepared)
+static void find_rows(const struct nadb_store *store, const struct nadb_resp_group *group,
+    struct nadb_prepared *prepared)
 {
     struct nadb_slice names[2] = {{NULL, 0}, {NULL, 0}};
     const struct nadb_cmd *rows[2] = {NULL, NULL};
@@ -89,7 +84,7 @@ static void find_rows(
 }
 
 static void warm_index(const struct nadb_keyspace *keyspace, const struct nadb_resp_group *group,
-    const struct prepared *prepared)
+    const struct nadb_prepared *prepared)
 {
     for (size_t i = 0; i < group->count; i++) {
         if (prepared[i].key.name.data != NULL) {
@@ -505,6 +500,14 @@ static uint64_t end_slice(struct nadb_call *call, enum nadb_cmd_status status, u
     return version > nadb_store_durable(call->store) ? version : 0;
 }
 
+/* EXEC leaves what was queued in place: it may have to run again. */
+static void end_transaction(const struct nadb_call *call, enum nadb_cmd_status status)
+{
+    if (call->cmd == nadb_cmd_at(NADB_ROW_EXEC) && status == NADB_CMD_DONE) {
+        nadb_client_multi_end(call->client);
+    }
+}
+
 /* Runs a command that passed its checks: store bracket, hold, reply mode. */
 static enum nadb_cmd_status run_command(struct nadb_call *call, struct timed_run *run)
 {
@@ -539,6 +542,31 @@ static enum nadb_cmd_status run_command(struct nadb_call *call, struct timed_run
     if (version != 0 && client->out.buf.len > mark) {
         nadb_client_hold(client, begin, version);
     }
+    end_transaction(call, status);
+    return status;
+}
+
+/* The same on a shared backend, where a command may run several times before it is over. */
+static enum nadb_cmd_status run_in_window(struct nadb_call *call, struct timed_run *run)
+{
+    struct nadb_client *client = call->client;
+    struct nadb_server *server = call->server;
+    size_t row = nadb_cmd_index(call->cmd);
+    size_t mark = client->out.buf.len;
+    enum nadb_reply_mode mode = client->reply_mode;
+    enum nadb_cmd_status status = nadb_window_run(call);
+    if (status != NADB_CMD_DONE) {
+        return status;
+    }
+    run_add(run, row);
+    if (note_error(server, call->out, mark)) {
+        server->cmdstats->commands[row].failed++;
+    }
+    if (NADB_UNLIKELY(mode != NADB_REPLY_ON || client->reply_mode != NADB_REPLY_ON) &&
+        !(call->cmd->flags & NADB_CMD_PUBSUB)) {
+        apply_reply_mode(client, mode, mark);
+    }
+    end_transaction(call, status);
     return status;
 }
 
@@ -561,7 +589,7 @@ static enum verdict check_values(
 
 /* The commands behind one that waits will need values, too. */
 static void ask_ahead(struct nadb_client *client, const struct nadb_resp_group *group,
-    const struct prepared *prepared, size_t from)
+    const struct nadb_prepared *prepared, size_t from)
 {
     for (size_t i = from; i < group->count; i++) {
         const struct nadb_cmd *cmd = prepared[i].cmd;
@@ -571,16 +599,26 @@ static void ask_ahead(struct nadb_client *client, const struct nadb_resp_group *
     }
 }
 
+static bool has_window(const struct nadb_server *server)
+{
+    return NADB_UNLIKELY(nadb_store_is_shared(server->store)) &&
+           server->state != NADB_SERVER_LOADING;
+}
+
 static enum nadb_dispatch_status run_one(struct nadb_call *call,
-    const struct nadb_resp_cmd *request, const struct prepared *prepared, struct timed_run *run)
+    const struct nadb_resp_cmd *request, const struct nadb_prepared *prepared,
+    struct timed_run *run)
 {
     struct nadb_client *client = call->client;
     struct nadb_server *server = call->server;
     enum nadb_reply_mode mode = client->reply_mode;
     size_t mark = client->out.buf.len;
-    enum verdict verdict = check_fast(client, prepared->cmd, request);
+    bool is_windowed = has_window(server);
+    enum verdict verdict = is_windowed && nadb_window_has_begun(client)
+                               ? VERDICT_RUN
+                               : check_fast(client, prepared->cmd, request);
     if (verdict == VERDICT_RUN && NADB_UNLIKELY(nadb_store_has_cold(server->store)) &&
-        server->state != NADB_SERVER_LOADING) {
+        !is_windowed && server->state != NADB_SERVER_LOADING) {
         verdict = check_values(client, prepared->cmd, request);
     }
     if (verdict == VERDICT_WAIT) {
@@ -592,7 +630,8 @@ static enum nadb_dispatch_status run_one(struct nadb_call *call,
         call->argc = request->argc;
         call->first_key = prepared->key;
         call->keyspace = client->keyspace;
-        enum nadb_cmd_status status = run_command(call, run);
+        enum nadb_cmd_status status =
+            NADB_UNLIKELY(is_windowed) ? run_in_window(call, run) : run_command(call, run);
         if (status != NADB_CMD_DONE) {
             return status == NADB_CMD_WAIT ? NADB_DISPATCH_WAIT : NADB_DISPATCH_AGAIN;
         }
@@ -610,7 +649,7 @@ enum nadb_dispatch_status nadb_dispatch_group(struct nadb_server *server,
     struct nadb_client *client, const struct nadb_resp_group *group, size_t *ret_count)
 {
     NADB_ASSERT(group->count <= NADB_RESP_GROUP_MAX);
-    struct prepared prepared[NADB_RESP_GROUP_MAX];
+    struct nadb_prepared prepared[NADB_RESP_GROUP_MAX];
     find_rows(server->store, group, prepared);
     struct nadb_call call = {
         .server = server,
@@ -652,8 +691,11 @@ enum nadb_dispatch_status nadb_dispatch_group(struct nadb_server *server,
         }
         status = run_one(&call, &group->cmds[done], &prepared[done], &run);
         if (status != NADB_DISPATCH_DONE) {
-            if (NADB_UNLIKELY(nadb_store_has_cold(server->store)) &&
-                server->state == NADB_SERVER_READY) {
+            if (has_window(server)) {
+                call.keyspace = client->keyspace;
+                nadb_window_run_ahead(&call, group, prepared, done);
+            } else if (NADB_UNLIKELY(nadb_store_has_cold(server->store)) &&
+                       server->state == NADB_SERVER_READY) {
                 ask_ahead(client, group, prepared, done + 1);
             }
             break;

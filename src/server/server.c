@@ -15,6 +15,7 @@
 #include "src/server/cmd_table.h"
 #include "src/server/loop.h"
 #include "src/server/server_run.h"
+#include "src/store/attempt.h"
 #include "src/store/tags.h"
 
 /* ---- shutdown ---- */
@@ -81,7 +82,9 @@ void nadb_server_continue_shutdown(struct nadb_server_loop *loop)
     case NADB_LOOP_ENDED:
         break;
     case NADB_LOOP_ASKED:
-        if (loop->server.state != NADB_SERVER_LOADING) {
+        if (loop->server.state == NADB_SERVER_LOADING) {
+            nadb_store_give_up(loop->server.store);
+        } else {
             loop->phase = NADB_LOOP_CLOSING;
             nadb_log(NADB_LOG_NOTICE, "Shutting down: %s",
                 loop->shutdown_flags & NADB_SHUTDOWN_NOSAVE ? "what is not saved yet is dropped"
@@ -348,6 +351,8 @@ static void make_store(struct nadb_server_loop *loop, const struct nadb_backend_
         .flush_interval_ms = config->flush_interval,
         .databases = (uint64_t)config->databases,
         .namespaces_max = (uint64_t)config->namespaces_max,
+        .shared_runs = (unsigned)config->redis_pool_size,
+        .may_wait = config->redis_startup == NADB_CONFIG_STARTUP_WAIT,
     };
     loop->server.store = nadb_store_new(&opts);
     set_memory(loop->server.store, config);
@@ -399,6 +404,7 @@ static void fini_server(struct nadb_server_loop *loop)
 {
     nadb_uv_executor_fini(&loop->executor);
     nadb_conns_fini(&loop->conns);
+    nadb_attempt_free(loop->server.spare_attempt);
     nadb_store_free(loop->server.store);
     nadb_cmdstats_fini(&loop->cmdstats);
     nadb_pubsub_fini(&loop->server.pubsub);

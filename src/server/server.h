@@ -17,6 +17,7 @@
 #define NADB_RUN_ID_LEN   40u
 #define NADB_OPS_SAMPLES  16u /* tenths of a second that instantaneous rates look back */
 
+struct nadb_attempt;
 struct nadb_client;
 struct nadb_client_registry;
 
@@ -59,6 +60,7 @@ struct nadb_server {
     struct nadb_server_loop *loop; /* the libuv side: server.c's */
 
     struct nadb_pubsub pubsub;
+    struct nadb_attempt *spare_attempt; /* owned; window.c's */
 
     /* statistics */
     struct nadb_server_counters counters;

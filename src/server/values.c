@@ -131,3 +131,100 @@ enum nadb_err nadb_values_load(struct nadb_call *call, struct nadb_error *reterr
     }
     return NADB_OK;
 }
+
+/* ---- on a shared backend ---- */
+
+/* Words of SET behind which it has to know what was there. */
+static bool is_looking(const struct nadb_slice *argv, size_t argc)
+{
+    static const char *const words[] = {
+        "nx", "xx", "ifeq", "get", "keepttl", "keeptags", "ifepoch"};
+    for (size_t i = 3; i < argc && !nadb_slice_eq_nocase(argv[i], NADB_SLICE("tags")); i++) {
+        for (size_t w = 0; w < NADB_ARRAY_LEN(words); w++) {
+            if (nadb_slice_eq_nocase(argv[i], nadb_slice_cstr(words[w]))) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static bool is_blind(const struct nadb_cmd *cmd, const struct nadb_slice *argv, size_t argc)
+{
+    if (cmd == nadb_cmd_at(NADB_ROW_SET)) {
+        return !is_looking(argv, argc);
+    }
+    return cmd == nadb_cmd_at(NADB_ROW_SETEX) || cmd == nadb_cmd_at(NADB_ROW_PSETEX) ||
+           cmd == nadb_cmd_at(NADB_ROW_MSET);
+}
+
+static bool has_keys(const struct nadb_cmd *cmd, size_t argc)
+{
+    size_t first;
+    size_t last;
+    size_t step;
+    return nadb_cmd_key_range(cmd, argc, &first, &last, &step);
+}
+
+static bool asks(const struct nadb_cmd *cmd, const struct nadb_slice *argv, size_t argc)
+{
+    return has_keys(cmd, argc) && !is_blind(cmd, argv, argc);
+}
+
+/* Commands of a transaction that run in the keyspace it begins in. */
+static size_t count_near(const struct nadb_client *client)
+{
+    size_t count = 0;
+    while (count < client->queue_count &&
+           client->queue[count].cmd != nadb_cmd_at(NADB_ROW_SELECT) &&
+           client->queue[count].cmd != nadb_cmd_at(NADB_ROW_NAMESPACE_USE)) {
+        count++;
+    }
+    return count;
+}
+
+bool nadb_values_must_ask(struct nadb_client *client, const struct nadb_cmd *cmd,
+    const struct nadb_slice *argv, size_t argc)
+{
+    if (cmd != nadb_cmd_at(NADB_ROW_EXEC)) {
+        return asks(cmd, argv, argc);
+    }
+    size_t near = count_near(client);
+    for (size_t i = 0; i < near; i++) {
+        if (asks(client->queue[i].cmd, client->queue[i].argv, client->queue[i].argc)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void ask_for_keys(struct nadb_attempt *attempt, struct nadb_client *client,
+    const struct nadb_cmd *cmd, const struct nadb_slice *argv, size_t argc)
+{
+    struct keys all;
+    struct keys valued = {.first = 1};
+    if (!nadb_cmd_key_range(cmd, argc, &all.first, &all.last, &all.step)) {
+        return;
+    }
+    bool has_valued = keys_of(cmd, argv, argc, &valued);
+    for (size_t i = all.first; i <= all.last; i += all.step) {
+        struct nadb_key key = nadb_store_key(client->server->store, argv[i]);
+        nadb_attempt_ask(attempt, client->keyspace, &key, has_valued && i <= valued.last);
+    }
+}
+
+void nadb_values_ask_for(struct nadb_attempt *attempt, struct nadb_client *client,
+    const struct nadb_cmd *cmd, const struct nadb_slice *argv, size_t argc)
+{
+    if (cmd != nadb_cmd_at(NADB_ROW_EXEC)) {
+        ask_for_keys(attempt, client, cmd, argv, argc);
+        return;
+    }
+    size_t near = count_near(client);
+    for (size_t i = 0; i < near; i++) {
+        const struct nadb_queued_cmd *queued = &client->queue[i];
+        if (asks(queued->cmd, queued->argv, queued->argc)) {
+            ask_for_keys(attempt, client, queued->cmd, queued->argv, queued->argc);
+        }
+    }
+}

@@ -15,6 +15,7 @@
 
 #include "src/server/client.h"
 #include "src/server/cmd.h"
+#include "src/store/attempt.h"
 
 enum nadb_values {
     NADB_VALUES_READY,
@@ -29,6 +30,15 @@ enum nadb_values nadb_values_prepare(struct nadb_client *client, const struct na
 /* For a command that will run later: starts what it needs, as far as that is known now. */
 void nadb_values_ask(struct nadb_client *client, const struct nadb_cmd *cmd,
     const struct nadb_slice *argv, size_t argc);
+
+/* On a shared backend: is it worth asking for the command's keys before it runs? Not for one that
+ * has none, or that replaces whole records without looking at them. */
+bool nadb_values_must_ask(struct nadb_client *client, const struct nadb_cmd *cmd,
+    const struct nadb_slice *argv, size_t argc);
+
+/* Then: asks for all of them, and for the values of those whose values it needs. */
+void nadb_values_ask_for(struct nadb_attempt *attempt, struct nadb_client *client,
+    const struct nadb_cmd *cmd, const struct nadb_slice *argv, size_t argc);
 
 /* For a command of a transaction that is running. */
 NADB_MUST_CHECK enum nadb_err nadb_values_load(struct nadb_call *call, struct nadb_error *reterr);

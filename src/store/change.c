@@ -23,7 +23,7 @@ static uint64_t count_change(
         store->touched[hash % NADB_TOUCHED_COUNT] = version;
         store->unsure = version;
     }
-    if (NADB_UNLIKELY(store->watches.count > 0)) {
+    if (NADB_UNLIKELY(store->watches.count > 0) && store->shared == NULL) {
         nadb_watch__touch(store, space->owner, hash);
     }
     return version;
@@ -35,6 +35,9 @@ static uint64_t next_version(
 {
     NADB_ASSERT(store->cmd_is_open);
     store->cmd_wrote = true;
+    if (NADB_UNLIKELY(store->shared != NULL)) {
+        nadb_shared__note_change(store, space, hash);
+    }
     return count_change(store, space, hash);
 }
 
@@ -102,7 +105,8 @@ void nadb_change__exchange(
         }
     }
     if (NADB_UNLIKELY(((old != NULL ? old->flags : 0u) | (rec != NULL ? rec->flags : 0u)) &
-                      NADB_REC_HAS_TAGS)) {
+                      NADB_REC_HAS_TAGS) &&
+        store->shared == NULL) {
         exchange_tags(store, space, old, rec);
     }
     if (NADB_UNLIKELY(is_followed) && rec != NULL) {
@@ -279,12 +283,10 @@ void nadb_change__expire(struct nadb_store *store, struct nadb_rec *rec)
     }
 }
 
-nadb_index_slot nadb_change__find_live(
+/* As find_live, for who has told a shared backend already. */
+static nadb_index_slot find_here(
     struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key)
 {
-    if (NADB_UNLIKELY(store->unsure != 0)) {
-        nadb_store__note_seen(store, key->hash);
-    }
     nadb_index_slot slot = nadb_index_find(&space->index, key->name, key->hash);
     if (slot == NULL) {
         return NULL;
@@ -300,6 +302,29 @@ nadb_index_slot nadb_change__find_live(
         return NULL;
     }
     return slot;
+}
+
+nadb_index_slot nadb_change__find_live(
+    struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key)
+{
+    if (NADB_UNLIKELY(store->unsure != 0)) {
+        nadb_store__note_seen(store, key->hash);
+    }
+    if (NADB_UNLIKELY(store->shared != NULL)) {
+        nadb_shared__look(store, space, key);
+    }
+    return find_here(store, space, key);
+}
+
+/* The slot of a record that is replaced whatever it is: a shared backend need not fetch it. */
+static nadb_index_slot find_to_put(struct nadb_store *store, struct nadb_space *space,
+    const struct nadb_key *key, const struct nadb_put *put)
+{
+    if (NADB_LIKELY(store->shared == NULL) || put->keep_ttl || put->keep_tags) {
+        return nadb_change__find_live(store, space, key);
+    }
+    nadb_shared__look_to_put(store, space, key);
+    return find_here(store, space, key);
 }
 
 bool nadb_store_delete(
@@ -397,7 +422,7 @@ enum nadb_err nadb_store_put(struct nadb_store *store, struct nadb_keyspace *key
     const struct nadb_key *key, const struct nadb_put *put)
 {
     struct nadb_space *space = keyspace->space;
-    nadb_index_slot slot = nadb_change__find_live(store, space, key);
+    nadb_index_slot slot = find_to_put(store, space, key, put);
     struct nadb_rec *old = slot == NULL ? NULL : nadb_index_rec(slot);
     uint64_t expire_ms = put->expire_ms;
     if (put->keep_ttl) {
@@ -408,6 +433,8 @@ enum nadb_err nadb_store_put(struct nadb_store *store, struct nadb_keyspace *key
     if (expire_ms != 0 && expire_ms <= store->now_ms) {
         if (slot != NULL) {
             nadb_change__delete(store, space, slot, key->hash);
+        } else if (store->shared != NULL) {
+            nadb_shared__note_change(store, space, key->hash); /* the engine may have one */
         }
         return NADB_OK;
     }
@@ -442,6 +469,9 @@ void nadb_store_set_times(struct nadb_store *store, struct nadb_keyspace *keyspa
         return;
     }
     struct nadb_rec *rec = nadb_index_rec(slot);
+    if (store->shared != NULL) {
+        nadb_shared__note_times(store, keyspace->space, key->hash);
+    }
     NADB_ASSERT(store->is_volatile ||
                 ((rec->flags & NADB_REC_IS_DIRTY) && !nadb_store__is_frozen(store, rec)));
     rec->created_ms = times->created_ms & (NADB_TIME_MS_LIMIT - 1);

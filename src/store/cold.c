@@ -368,7 +368,7 @@ static bool add_read(
 
 bool nadb_store_has_cold(const struct nadb_store *store)
 {
-    return store->cold.count > 0;
+    return store->cold.count > 0 || store->shared != NULL;
 }
 
 /* The key's record if it is cold and anybody could see it. */
@@ -388,6 +388,9 @@ enum nadb_fetch nadb_store_fetch(struct nadb_store *store, struct nadb_keyspace 
     const struct nadb_key *key, struct nadb_error *reterr)
 {
     struct nadb_space *space = keyspace->space;
+    if (store->shared != NULL) {
+        return nadb_shared__wants_value(store, space, key) ? NADB_FETCH_READY : NADB_FETCH_PENDING;
+    }
     struct nadb_rec *rec = find_cold(store, space, key);
     if (rec == NULL) {
         return NADB_FETCH_READY;
@@ -414,6 +417,11 @@ enum nadb_err nadb_store_fetch_now(struct nadb_store *store, struct nadb_keyspac
     const struct nadb_key *key, struct nadb_error *reterr)
 {
     struct nadb_space *space = keyspace->space;
+    if (store->shared != NULL) {
+        return nadb_shared__wants_value(store, space, key)
+                   ? NADB_OK
+                   : nadb_error_set(reterr, NADB_EIO, 0, "the value is not here yet");
+    }
     struct nadb_rec *rec = find_cold(store, space, key);
     if (rec == NULL) {
         return NADB_OK;

@@ -612,7 +612,11 @@ bool nadb_store_is_batch_full(const struct nadb_store *store, bool is_growing)
 enum nadb_admission nadb_store_admit(
     struct nadb_store *store, bool is_growing, struct nadb_error *reterr)
 {
-    if (is_growing && store->maxmemory_bytes > 0) {
+    if (store->shared != NULL && nadb_shared__is_busy(store)) {
+        (void)nadb_error_set(reterr, NADB_EBUSY, 0, "too much waits for the engine");
+        return NADB_ADMIT_REFUSE;
+    }
+    if (is_growing && store->maxmemory_bytes > 0 && store->shared == NULL) {
         enum nadb_room room = nadb_evict__make_room(store);
         if (room == NADB_ROOM_NONE) {
             (void)nadb_error_set(

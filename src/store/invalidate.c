@@ -526,6 +526,9 @@ enum nadb_invalidate_outcome nadb_store_invalidate(struct nadb_store *store,
 {
     NADB_ASSERT(store->cmd_is_open);
     struct nadb_space *space = keyspace->space;
+    if (store->shared != NULL) {
+        return nadb_shared__invalidate(store, keyspace, opts, ret_count, reterr);
+    }
     if (nadb_space__check_cost(space, opts->selector, reterr) != NADB_OK ||
         (*progress == NULL && (*progress = invalidation_new(opts, reterr)) == NULL)) {
         return NADB_INVALIDATE_ERROR;

@@ -301,18 +301,21 @@ struct nadb_slice nadb_keyspace_name(const struct nadb_keyspace *keyspace)
 
 uint64_t nadb_keyspace_count(const struct nadb_keyspace *keyspace)
 {
-    return nadb_space__count(keyspace->space);
+    return nadb_space__count(keyspace->space) + keyspace->space->survey.keys;
 }
 
 uint64_t nadb_keyspace_expires(const struct nadb_keyspace *keyspace)
 {
-    return keyspace->space->expires;
+    return keyspace->space->expires + keyspace->space->survey.expires;
 }
 
 uint64_t nadb_keyspace_ttl_avg_ms(
     const struct nadb_store *store, const struct nadb_keyspace *keyspace)
 {
     const struct nadb_space *space = keyspace->space;
+    if (space->survey.expires > 0) {
+        return space->survey.ttl_sum_ms / space->survey.expires;
+    }
     if (space->expires == 0) {
         return 0;
     }
@@ -329,8 +332,7 @@ struct nadb_keyspace *nadb_store_keyspace_next(
     }
     for (; at < store->keyspace_count; at++) {
         struct nadb_keyspace *keyspace = store->keyspaces[at];
-        if (keyspace->name_len == 0 || keyspace->refs > 0 ||
-            nadb_space__count(keyspace->space) > 0) {
+        if (keyspace->name_len == 0 || keyspace->refs > 0 || nadb_keyspace_count(keyspace) > 0) {
             return keyspace;
         }
     }
@@ -364,6 +366,9 @@ static void empty_space(struct nadb_store *store, struct nadb_space *space, uint
 uint64_t nadb_store_clear(struct nadb_store *store, struct nadb_keyspace *keyspace)
 {
     NADB_ASSERT(store->cmd_is_open);
+    if (store->shared != NULL) {
+        return nadb_shared__clear(store, keyspace);
+    }
     struct nadb_space *space = keyspace->space;
     uint64_t count = nadb_space__count(space);
     nadb_space__note_epoch(store, space, NULL);
@@ -385,7 +390,7 @@ uint64_t nadb_store_drop(struct nadb_store *store, struct nadb_keyspace *keyspac
 {
     uint64_t count = nadb_store_clear(store, keyspace);
     struct nadb_space *space = keyspace->space;
-    if (keyspace->name_len == 0 || !space->has_id) {
+    if (keyspace->name_len == 0 || !space->has_id || store->shared != NULL) {
         return count;
     }
     uint64_t version = nadb_space__next_version(store);
@@ -447,7 +452,8 @@ static bool is_any_stored(const struct nadb_store *store, uint64_t db_a, uint64_
 
 void nadb_store_swap(struct nadb_store *store, uint64_t db_a, uint64_t db_b)
 {
-    NADB_ASSERT(store->cmd_is_open && db_a < store->databases && db_b < store->databases);
+    NADB_ASSERT(store->cmd_is_open && db_a < store->databases && db_b < store->databases &&
+                store->shared == NULL);
     if (db_a == db_b) {
         return;
     }

@@ -14,10 +14,13 @@
 #define CURSOR_BY_INDEX ((uint64_t)1)
 
 enum nadb_err nadb_query_init(struct nadb_query *query, struct nadb_store *store,
-    const struct nadb_keyspace *keyspace, const struct nadb_selector *selector,
-    struct nadb_error *reterr)
+    struct nadb_keyspace *keyspace, const struct nadb_selector *selector, struct nadb_error *reterr)
 {
     struct nadb_space *space = keyspace->space;
+    if (store->shared != NULL) {
+        *query = (struct nadb_query){.space = space, .remote = store, .selector = selector};
+        return NADB_OK;
+    }
     enum nadb_err err = nadb_space__check_cost(space, selector, reterr);
     if (err != NADB_OK) {
         return err;
@@ -41,13 +44,18 @@ enum nadb_err nadb_query_init(struct nadb_query *query, struct nadb_store *store
 
 void nadb_query_fini(struct nadb_query *query)
 {
-    nadb_bitmap_free(query->ids);
-    query->ids = NULL;
+    if (query->ids != NULL) {
+        nadb_bitmap_free(query->ids);
+        query->ids = NULL;
+    }
 }
 
 /* Dying ids are in an inverted set, and free ones may be among them: they are not counted twice. */
-uint64_t nadb_query_count(const struct nadb_query *query, const struct nadb_keyspace *keyspace)
+uint64_t nadb_query_count(const struct nadb_query *query, struct nadb_keyspace *keyspace)
 {
+    if (query->remote != NULL) {
+        return nadb_shared__query_count(query->remote, keyspace, query->selector);
+    }
     const struct nadb_space *space = keyspace->space;
     uint64_t count = nadb_bitmap_count(query->ids);
     if (!query->is_inverted) {
@@ -123,6 +131,9 @@ bool nadb_query_visit(struct nadb_query *query, struct nadb_store *store,
     struct nadb_keyspace *keyspace, const struct nadb_selector *selector, size_t max,
     nadb_store_visit_fn *visit, void *ctx)
 {
+    if (query->remote != NULL) {
+        return nadb_shared__query_visit(store, keyspace, selector, &query->at, max, visit, ctx);
+    }
     nadb_store__note_seen_all(store);
     struct walk walk = {query, store, keyspace->space, selector, visit, ctx};
     if (!query->is_inverted) {
@@ -152,6 +163,10 @@ bool nadb_query_seek(struct nadb_query *query, uint64_t cursor)
     if (cursor == 0) {
         query->at = 0;
         return true;
+    }
+    if (query->remote != NULL) {
+        query->at = cursor >> 1;
+        return (cursor & CURSOR_BY_INDEX) == 0 && cursor >> 63 == 0;
     }
     if (query->is_inverted != ((cursor & CURSOR_BY_INDEX) != 0) || cursor >> 63 != 0 ||
         (!query->is_inverted && cursor >> 1 > UINT32_MAX)) {

@@ -9,6 +9,9 @@
 #include "src/base/mem.h"
 #include "src/store/store_internal.h"
 
+#define OPEN_RETRY_US UINT64_C(500000)
+#define OPEN_TELL_US  UINT64_C(5000000)
+
 #define WINDOW         4u  /* units being decoded at a time */
 #define ENTRY_OVERHEAD 40u /* of an entry on disk, about */
 #define APPLY_GROUP    16u /* entries whose places are warmed together */
@@ -53,6 +56,7 @@ struct nadb_replay {
     struct nadb_backend_open_info open_info;
     enum nadb_err open_err;
     struct nadb_error open_error;
+    uint64_t retry_us, told_us; /* loop: when open is tried again, 0: it is not; what was told */
     /* loop */
     struct nadb_backend_open_info info;
     struct unit *units;
@@ -269,10 +273,29 @@ static void free_units(struct nadb_store *store)
     replay->units = NULL;
 }
 
+/* The engine of a shared backend may not be there yet. True: open is tried again in a while. */
+static bool try_again(struct nadb_store *store)
+{
+    struct nadb_replay *replay = store->replay;
+    if (store->shared == NULL || replay->open_err != NADB_EIO || !store->may_wait ||
+        store->is_giving_up) {
+        return false;
+    }
+    if (store->now_us >= replay->told_us) {
+        replay->told_us = store->now_us + OPEN_TELL_US;
+        store->events->notice(store->events_ctx, true, replay->open_error.text);
+    }
+    replay->retry_us = store->now_us + OPEN_RETRY_US;
+    return true;
+}
+
 static void open_done(struct nadb_job *job)
 {
     struct nadb_replay *replay = NADB_CONTAINER_OF(job, struct nadb_replay, open_job);
     struct nadb_store *store = replay->units->store;
+    if (try_again(store)) {
+        return;
+    }
     replay->busy_count--;
     nadb_mem_free(replay->units);
     replay->units = NULL;
@@ -547,6 +570,10 @@ bool nadb_replay__step(struct nadb_store *store, uint64_t budget_us)
 {
     struct nadb_replay *replay = store->replay;
     uint64_t begin_us = nadb_clock_mono_us(store->clock);
+    if (replay->retry_us != 0 && (store->now_us >= replay->retry_us || store->is_giving_up)) {
+        replay->retry_us = 0;
+        nadb_executor_submit(store->executor, &replay->open_job);
+    }
     while (replay->err == NADB_OK && replay->unit_at < replay->info.units) {
         struct unit *unit = &replay->units[replay->unit_at];
         submit_window(store);

@@ -21,7 +21,8 @@ struct nadb_store *nadb_store_new(const struct nadb_store_opts *opts)
     store->events_ctx = opts->events_ctx;
     store->backend_ops = opts->backend_ops;
     store->backend = opts->backend;
-    store->is_volatile = (opts->backend_ops->caps & NADB_BACKEND_VOLATILE) != 0;
+    store->is_volatile =
+        (opts->backend_ops->caps & (NADB_BACKEND_VOLATILE | NADB_BACKEND_SHARED)) != 0;
     store->databases = opts->databases;
     store->namespaces_max = opts->namespaces_max;
     store->durability = store->durability_next = opts->durability;
@@ -39,6 +40,10 @@ struct nadb_store *nadb_store_new(const struct nadb_store_opts *opts)
     nadb_hinter__init(store);
     nadb_compact__init(store);
     nadb_evict__init(store);
+    if (opts->backend_ops->caps & NADB_BACKEND_SHARED) {
+        nadb_shared__init(store, opts->shared_runs);
+        store->may_wait = opts->may_wait;
+    }
     nadb_store_turn_begin(store);
     store->wheel = nadb_wheel_new(store->now_ms);
     for (uint64_t db = 0; db < store->databases; db++) {
@@ -53,6 +58,11 @@ void nadb_store_open(struct nadb_store *store)
     store->phase = NADB_STORE_OPENING;
     nadb_store_turn_begin(store);
     nadb_replay__start(store);
+}
+
+void nadb_store_give_up(struct nadb_store *store)
+{
+    store->is_giving_up = true;
 }
 
 bool nadb_store_is_open(const struct nadb_store *store)
@@ -87,6 +97,7 @@ void nadb_store_free(struct nadb_store *store)
     nadb_backup__fini(store);
     nadb_verify__fini(store);
     nadb_hinter__fini(store);
+    nadb_shared__fini(store);
     nadb_flight__fini(store);
     nadb_undo__fini(store);
     nadb_usage__fini(store);
@@ -124,6 +135,9 @@ void nadb_store_turn_begin(struct nadb_store *store)
 void nadb_store_turn_end(struct nadb_store *store)
 {
     nadb_cold__submit(store);
+    if (NADB_UNLIKELY(store->shared != NULL)) {
+        nadb_shared__submit(store);
+    }
     NADB_ASSERT(!store->cmd_is_open);
     bool is_quiet = store->version == store->turn_version;
     store->flight.quiet_turns = is_quiet ? store->flight.quiet_turns + 1 : 0;
@@ -175,13 +189,14 @@ static const struct {
     {nadb_backup__step, true},
     {nadb_verify__step, true},
     {nadb_hinter__step, false},
+    {nadb_shared__step, false},
 };
 
 bool nadb_store__may_close(struct nadb_store *store)
 {
     return nadb_compact__may_close(store) && nadb_list_is_empty(&store->cold.running) &&
            store->backup.state == NADB_BACKUP_IDLE && store->verify->state == NADB_VERIFY_IDLE &&
-           store->hinter.state == NADB_HINTER_IDLE;
+           store->hinter.state == NADB_HINTER_IDLE && nadb_shared__is_idle(store);
 }
 
 bool nadb_store_step(struct nadb_store *store, uint64_t budget_us)
@@ -271,8 +286,11 @@ void nadb_store_prefetch_record(const struct nadb_keyspace *keyspace, uint64_t h
     nadb_index_prefetch_rec(&keyspace->space->index, hash);
 }
 
-uint64_t nadb_store_count(struct nadb_store *store, const struct nadb_keyspace *keyspace)
+uint64_t nadb_store_count(struct nadb_store *store, struct nadb_keyspace *keyspace)
 {
+    if (store->shared != NULL) {
+        return nadb_shared__count(store, keyspace);
+    }
     nadb_store__note_seen_all(store);
     return nadb_keyspace_count(keyspace);
 }
@@ -330,6 +348,9 @@ static void scan_record(void *ctx, struct nadb_rec *rec)
 uint64_t nadb_store_scan(struct nadb_store *store, struct nadb_keyspace *keyspace, uint64_t cursor,
     nadb_store_visit_fn *visit, void *ctx)
 {
+    if (store->shared != NULL) {
+        return nadb_shared__scan(store, keyspace, cursor, visit, ctx);
+    }
     nadb_store__note_seen_all(store);
     struct scan scan = {store, keyspace->space, visit, ctx};
     return nadb_index_visit(
@@ -339,6 +360,9 @@ uint64_t nadb_store_scan(struct nadb_store *store, struct nadb_keyspace *keyspac
 
 const struct nadb_rec *nadb_store_random(struct nadb_store *store, struct nadb_keyspace *keyspace)
 {
+    if (store->shared != NULL) {
+        return nadb_shared__random(store, keyspace);
+    }
     nadb_store__note_seen_all(store);
     for (unsigned i = 0; i < RANDOM_TRIES; i++) {
         uint64_t at = 0;
@@ -381,7 +405,7 @@ void nadb_store_stats(const struct nadb_store *store, struct nadb_store_stats *r
     ret->state = store->state;
     ret->version = store->version;
     for (size_t i = 0; i < store->keyspace_count; i++) {
-        ret->keys += nadb_space__count(store->keyspaces[i]->space);
+        ret->keys += nadb_keyspace_count(store->keyspaces[i]);
         ret->index_bytes += store->keyspaces[i]->space->index.bytes;
     }
 }

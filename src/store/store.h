@@ -88,6 +88,8 @@ struct nadb_store_opts {
     uint64_t databases;      /* 1 .. 65535 */
     uint64_t namespaces_max; /* per store, the databases' own not counted */
     uint64_t hash_seed[2];   /* both 0: random */
+    unsigned shared_runs;    /* shared backends: batches under way at the same time */
+    bool may_wait;           /* the same: an engine that cannot be reached is waited for */
 };
 
 struct nadb_key {
@@ -101,6 +103,9 @@ struct nadb_store *nadb_store_new(const struct nadb_store_opts *opts);
 
 /* Replays the backend; ends with the `opened` event. Commands are not allowed before it. */
 void nadb_store_open(struct nadb_store *store);
+
+/* An open that waits for its engine ends with what it met last. */
+void nadb_store_give_up(struct nadb_store *store);
 
 /* Commands are allowed: opened, and not closing or closed. */
 bool nadb_store_is_open(const struct nadb_store *store);
@@ -170,7 +175,7 @@ uint64_t nadb_keyspace_ttl_avg_ms(
     const struct nadb_store *store, const struct nadb_keyspace *keyspace);
 
 /* The count for a command whose reply shows it. */
-uint64_t nadb_store_count(struct nadb_store *store, const struct nadb_keyspace *keyspace);
+uint64_t nadb_store_count(struct nadb_store *store, struct nadb_keyspace *keyspace);
 
 /* Keyspaces one after the other, NULL at the end: start with NULL. Namespaces without keys and
  * without clients are not listed. */

@@ -48,6 +48,11 @@
 
 struct nadb_replay;
 
+/* What an engine said of a keyspace. */
+struct nadb_survey {
+    uint64_t keys, expires, ttl_sum_ms;
+};
+
 /* What a keyspace holds; SWAPDB exchanges spaces between keyspaces. */
 struct nadb_space {
     struct nadb_keyspace *owner;
@@ -60,6 +65,7 @@ struct nadb_space {
     struct nadb_dying *dying;       /* owned; invalidated records that are still in the index */
     struct nadb_invalidation *pass; /* not owned; is told of every change, see invalidate.c */
     struct nadb_epochs *epochs;     /* owned; NULL: nothing was invalidated since the start */
+    struct nadb_survey survey;      /* shared backends: as it was last seen */
 };
 
 struct nadb_keyspace {
@@ -596,6 +602,68 @@ void nadb_watch__touch_spaces(
 /* Watched keys of the keyspace whose records are dying are touched. */
 void nadb_watch__touch_dying(struct nadb_store *store, const struct nadb_keyspace *keyspace);
 
+/* ---- the store on a shared backend; see attempt.h ---- */
+
+struct nadb_shared;
+
+void nadb_shared__init(struct nadb_store *store, unsigned runs);
+void nadb_shared__fini(struct nadb_store *store);
+
+/* A handler looks at the key. */
+void nadb_shared__look(
+    struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key);
+
+/* A handler replaces the key's record, whatever it is. */
+void nadb_shared__look_to_put(
+    struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key);
+
+/* A handler has changed the record of a key that it looked at, or looked to put. */
+void nadb_shared__note_change(
+    struct nadb_store *store, const struct nadb_space *space, uint64_t hash);
+
+/* What it put has times of its own. */
+void nadb_shared__note_times(
+    struct nadb_store *store, const struct nadb_space *space, uint64_t hash);
+
+/* Is the value in memory, if there is one? If not it will be, when the handler runs again. */
+bool nadb_shared__wants_value(
+    struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key);
+
+/* What the key's record is told apart by, for WATCH; 0 also while it is not known. */
+uint64_t nadb_shared__stamp(
+    struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key);
+
+/* The turn ends. */
+void nadb_shared__submit(struct nadb_store *store);
+bool nadb_shared__step(struct nadb_store *store, uint64_t budget_us);
+bool nadb_shared__is_idle(const struct nadb_store *store);
+bool nadb_shared__is_busy(const struct nadb_store *store); /* no more may be asked for */
+
+/* The functions of store.h and tags.h, where the answer is the engine's. */
+uint64_t nadb_shared__count(struct nadb_store *store, struct nadb_keyspace *keyspace);
+uint64_t nadb_shared__clear(struct nadb_store *store, struct nadb_keyspace *keyspace);
+uint64_t nadb_shared__scan(struct nadb_store *store, struct nadb_keyspace *keyspace,
+    uint64_t cursor, void (*visit)(void *ctx, const struct nadb_rec *rec), void *ctx);
+const struct nadb_rec *nadb_shared__random(
+    struct nadb_store *store, struct nadb_keyspace *keyspace);
+uint64_t nadb_shared__tag_count(
+    struct nadb_store *store, struct nadb_keyspace *keyspace, struct nadb_slice tag);
+uint64_t nadb_shared__tag_scan(struct nadb_store *store, struct nadb_keyspace *keyspace,
+    uint64_t cursor, nadb_tag_visit_fn *visit, void *ctx);
+uint64_t nadb_shared__query_count(
+    struct nadb_store *store, struct nadb_keyspace *keyspace, const struct nadb_selector *selector);
+bool nadb_shared__query_visit(struct nadb_store *store, struct nadb_keyspace *keyspace,
+    const struct nadb_selector *selector, uint64_t *at, size_t max,
+    void (*visit)(void *ctx, const struct nadb_rec *rec), void *ctx);
+enum nadb_invalidate_outcome nadb_shared__invalidate(struct nadb_store *store,
+    struct nadb_keyspace *keyspace, const struct nadb_invalidate_opts *opts, uint64_t *ret_count,
+    struct nadb_error *reterr);
+uint64_t nadb_shared__epoch(struct nadb_store *store);
+bool nadb_shared__is_stale(struct nadb_store *store, struct nadb_keyspace *keyspace,
+    struct nadb_slice key, uint64_t epoch, struct nadb_slice packed_tags);
+uint64_t nadb_shared__tag_time(
+    struct nadb_store *store, struct nadb_keyspace *keyspace, struct nadb_slice tag);
+
 /* ---- the store ---- */
 
 enum nadb_store_phase {
@@ -618,7 +686,9 @@ struct nadb_store {
     const struct nadb_backend_ops *backend_ops;
     struct nadb_backend *backend;
     struct nadb_hash_key hash_key;
-    bool is_volatile;
+    bool is_volatile; /* nothing is written: the backend keeps nothing, or everything by itself */
+    bool may_wait, is_giving_up; /* of an open that fails; see store.h */
+    struct nadb_shared *shared;  /* owned; NULL unless the backend is a shared one */
     uint64_t databases, namespaces_max;
 
     /* the turn */

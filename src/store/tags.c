@@ -41,8 +41,11 @@ static uint64_t visible_count(const struct nadb_space *space, const struct nadb_
 }
 
 uint64_t nadb_store_tag_count(
-    struct nadb_store *store, const struct nadb_keyspace *keyspace, struct nadb_slice tag_name)
+    struct nadb_store *store, struct nadb_keyspace *keyspace, struct nadb_slice tag_name)
 {
+    if (store->shared != NULL) {
+        return nadb_shared__tag_count(store, keyspace, tag_name);
+    }
     nadb_store__note_seen_all(store);
     const struct nadb_space *space = keyspace->space;
     const struct nadb_tag *tag =
@@ -66,9 +69,12 @@ static void scan_tag(void *ctx, struct nadb_rec *rec)
     }
 }
 
-uint64_t nadb_store_tag_scan(struct nadb_store *store, const struct nadb_keyspace *keyspace,
+uint64_t nadb_store_tag_scan(struct nadb_store *store, struct nadb_keyspace *keyspace,
     uint64_t cursor, nadb_tag_visit_fn *visit, void *ctx)
 {
+    if (store->shared != NULL) {
+        return nadb_shared__tag_scan(store, keyspace, cursor, visit, ctx);
+    }
     nadb_store__note_seen_all(store);
     struct tag_scan scan = {keyspace->space, visit, ctx};
     if (keyspace->space->tags == NULL) {
@@ -114,9 +120,9 @@ void nadb_space__note_epoch(
     }
 }
 
-uint64_t nadb_store_epoch(const struct nadb_store *store)
+uint64_t nadb_store_epoch(struct nadb_store *store)
 {
-    return store->epoch;
+    return store->shared != NULL ? nadb_shared__epoch(store) : store->epoch;
 }
 
 static uint64_t later(uint64_t a, uint64_t b)
@@ -144,10 +150,13 @@ static bool is_stale(const struct nadb_store *store, const struct nadb_space *sp
     return false;
 }
 
-bool nadb_store_is_stale(struct nadb_store *store, const struct nadb_keyspace *keyspace,
-    uint64_t epoch, struct nadb_slice packed_tags)
+bool nadb_store_is_stale(struct nadb_store *store, struct nadb_keyspace *keyspace,
+    struct nadb_slice key, uint64_t epoch, struct nadb_slice packed_tags)
 {
-    if (!is_stale(store, keyspace->space, epoch, packed_tags)) {
+    bool is_refused = store->shared != NULL
+                          ? nadb_shared__is_stale(store, keyspace, key, epoch, packed_tags)
+                          : is_stale(store, keyspace->space, epoch, packed_tags);
+    if (!is_refused) {
         return false;
     }
     store->tag_stats.refused_fills++;
@@ -155,8 +164,11 @@ bool nadb_store_is_stale(struct nadb_store *store, const struct nadb_keyspace *k
 }
 
 uint64_t nadb_store_tag_time(
-    const struct nadb_store *store, const struct nadb_keyspace *keyspace, struct nadb_slice tag)
+    struct nadb_store *store, struct nadb_keyspace *keyspace, struct nadb_slice tag)
 {
+    if (store->shared != NULL) {
+        return nadb_shared__tag_time(store, keyspace, tag);
+    }
     const struct nadb_epochs *epochs = keyspace->space->epochs;
     if (epochs == NULL) {
         return store->horizon_opened.ms;

@@ -30,12 +30,12 @@ NADB_MUST_CHECK bool nadb_store_set_tags(struct nadb_store *store, struct nadb_k
 
 /* How many live keys carry the tag. O(1), while an invalidation is being worked off O(members). */
 uint64_t nadb_store_tag_count(
-    struct nadb_store *store, const struct nadb_keyspace *keyspace, struct nadb_slice tag);
+    struct nadb_store *store, struct nadb_keyspace *keyspace, struct nadb_slice tag);
 
 /* Visits tags of the next stretch (tens of them), each with its count, as nadb_store_scan does with
  * records: 0 begins, and ends. */
 typedef void nadb_tag_visit_fn(void *ctx, struct nadb_slice tag, uint64_t count);
-uint64_t nadb_store_tag_scan(struct nadb_store *store, const struct nadb_keyspace *keyspace,
+uint64_t nadb_store_tag_scan(struct nadb_store *store, struct nadb_keyspace *keyspace,
     uint64_t cursor, nadb_tag_visit_fn *visit, void *ctx);
 
 /* ---- queries ---- */
@@ -48,17 +48,19 @@ struct nadb_query {
     struct nadb_bitmap *ids; /* owned; of records not changed after `version` */
     bool is_inverted;
     uint64_t version;
-    uint64_t at; /* next id, or position in the map */
+    uint64_t at;               /* next id, or position in the map */
+    struct nadb_store *remote; /* shared backends: what is selected is the engine's to say */
+    const struct nadb_selector *selector; /* then; borrowed for the call that began it */
 };
 
 /* NADB_ETOOMANY: the selector is too costly. On success fini must follow. */
 NADB_MUST_CHECK enum nadb_err nadb_query_init(struct nadb_query *query, struct nadb_store *store,
-    const struct nadb_keyspace *keyspace, const struct nadb_selector *selector,
+    struct nadb_keyspace *keyspace, const struct nadb_selector *selector,
     struct nadb_error *reterr);
 void nadb_query_fini(struct nadb_query *query); /* again: no harm */
 
 /* How many records it selects: right in the turn of init. */
-uint64_t nadb_query_count(const struct nadb_query *query, const struct nadb_keyspace *keyspace);
+uint64_t nadb_query_count(const struct nadb_query *query, struct nadb_keyspace *keyspace);
 
 /* Visits about `max` records more of the selection, which the same selector still describes; false
  * when that was all. `visit` must not change the store. */
@@ -98,16 +100,16 @@ void nadb_invalidation_free(struct nadb_invalidation *invalidation);
 
 /* ---- epochs ---- */
 
-uint64_t nadb_store_epoch(const struct nadb_store *store);
+uint64_t nadb_store_epoch(struct nadb_store *store);
 
-/* Was, or may have been, one of the packed tags or everything invalidated after `epoch`? Counts
- * the fills that it refuses. */
-bool nadb_store_is_stale(struct nadb_store *store, const struct nadb_keyspace *keyspace,
-    uint64_t epoch, struct nadb_slice packed_tags);
+/* Was, or may have been, one of the packed tags or everything invalidated after `epoch`, as far as
+ * it concerns `key`? Counts the fills that it refuses. */
+bool nadb_store_is_stale(struct nadb_store *store, struct nadb_keyspace *keyspace,
+    struct nadb_slice key, uint64_t epoch, struct nadb_slice packed_tags);
 
 /* Unix ms of the tag's last invalidation, or of the horizon; 0: never. */
 uint64_t nadb_store_tag_time(
-    const struct nadb_store *store, const struct nadb_keyspace *keyspace, struct nadb_slice tag);
+    struct nadb_store *store, struct nadb_keyspace *keyspace, struct nadb_slice tag);
 
 #define NADB_EPOCHS_MAX_DEFAULT 100000u
 

@@ -3,6 +3,7 @@
  * hash: two keys with the same hash would only abort a transaction that need not have been. */
 #include "src/base/assert.h"
 #include "src/base/mem.h"
+#include "src/store/attempt.h"
 #include "src/store/store_internal.h"
 
 struct nadb_watch {
@@ -11,6 +12,7 @@ struct nadb_watch {
     struct nadb_watcher *watcher;
     struct nadb_keyspace *keyspace; /* referenced */
     uint64_t hash;
+    uint64_t stamp; /* shared backends: of the record that is watched */
     size_t key_len;
     char key[];
 };
@@ -50,6 +52,13 @@ static size_t watch_bytes(const struct nadb_watch *watch)
 void nadb_store_watch(struct nadb_store *store, struct nadb_watcher *watcher,
     struct nadb_keyspace *keyspace, const struct nadb_key *key)
 {
+    uint64_t stamp = 0;
+    if (store->shared != NULL) {
+        stamp = nadb_shared__stamp(store, keyspace->space, key);
+        if (nadb_store_lacks(store)) {
+            return; /* it is called again */
+        }
+    }
     make_room(store);
     /* A key that is due goes now, so that its end is not taken for a change later. */
     (void)nadb_store_peek(store, keyspace, key);
@@ -67,6 +76,7 @@ void nadb_store_watch(struct nadb_store *store, struct nadb_watcher *watcher,
         .watcher = watcher,
         .keyspace = keyspace,
         .hash = key->hash,
+        .stamp = stamp,
         .key_len = key->name.len,
     };
     memcpy(watch->key, key->name.data, key->name.len);
@@ -105,6 +115,11 @@ bool nadb_store_watch_is_dirty(struct nadb_store *store, struct nadb_watcher *wa
         /* Looking at a key that is due removes it, and that touches it. Also for a watcher that is
          * dirty already: that it is may be told only when what touched it is durable. */
         struct nadb_key key = {nadb_slice_of(watch->key, watch->key_len), watch->hash};
+        if (store->shared != NULL) {
+            uint64_t stamp = nadb_shared__stamp(store, watch->keyspace->space, &key);
+            watcher->is_dirty |= !nadb_store_lacks(store) && stamp != watch->stamp;
+            continue;
+        }
         (void)nadb_store_peek(store, watch->keyspace, &key);
     }
     return watcher->is_dirty;

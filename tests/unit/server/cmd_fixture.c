@@ -5,6 +5,7 @@
 
 #include "backends/registry.h"
 #include "src/server/cmd_table.h"
+#include "src/store/attempt.h"
 
 /* ---- what the loop would do ---- */
 
@@ -98,6 +99,8 @@ void cmd_fixture_init_on(struct cmd_fixture *fixture, const struct nadb_backend_
         .databases = 16,
         .namespaces_max = CMD_FIXTURE_NAMESPACES_MAX,
         .hash_seed = {1, 2},
+        .shared_runs = 2,
+        .may_wait = true,
     };
     fixture->server = (struct nadb_server){
         .magic = NADB_SERVER_MAGIC,
@@ -117,13 +120,18 @@ void cmd_fixture_init_on(struct cmd_fixture *fixture, const struct nadb_backend_
     nadb_client_init(&fixture->client, &fixture->server, CMD_FIXTURE_OUT_MAX);
 }
 
-void cmd_fixture_load(struct cmd_fixture *fixture)
+void cmd_fixture_work(struct cmd_fixture *fixture)
 {
-    nadb_store_open(fixture->server.store);
     do {
         (void)nadb_inline_executor_run_all(&fixture->executor);
     } while (nadb_store_step(fixture->server.store, 1000000) ||
              nadb_inline_executor_pending(&fixture->executor) > 0);
+}
+
+void cmd_fixture_load(struct cmd_fixture *fixture)
+{
+    nadb_store_open(fixture->server.store);
+    cmd_fixture_work(fixture);
     fixture->server.state = NADB_SERVER_READY;
 }
 
@@ -139,6 +147,7 @@ void cmd_fixture_fini(struct cmd_fixture *fixture)
 {
     (void)nadb_inline_executor_run_all(&fixture->executor);
     nadb_client_fini(&fixture->client);
+    nadb_attempt_free(fixture->server.spare_attempt);
     nadb_pubsub_fini(&fixture->server.pubsub);
     nadb_store_free(fixture->server.store);
     nadb_cmdstats_fini(&fixture->cmdstats);
@@ -218,8 +227,12 @@ const char *cmd_fixture_run_as(
     struct cmd_fixture *fixture, struct nadb_client *client, const char *lines)
 {
     size_t count;
-    while (cmd_fixture_dispatch(fixture, client, lines, &count) == NADB_DISPATCH_AGAIN) {
+    enum nadb_dispatch_status status = cmd_fixture_dispatch(fixture, client, lines, &count);
+    while (status == NADB_DISPATCH_AGAIN ||
+           (status == NADB_DISPATCH_WAIT && nadb_store_is_shared(fixture->server.store))) {
+        cmd_fixture_work(fixture);
         lines = skip_lines(lines, count);
+        status = cmd_fixture_dispatch(fixture, client, lines, &count);
     }
     return cmd_fixture_take(fixture, client);
 }
@@ -234,6 +247,9 @@ const char *cmd_fixture_run_args(struct cmd_fixture *fixture, struct nadb_slice 
     size_t count;
     fixture->group.count = 1;
     fixture->group.cmds[0] = (struct nadb_resp_cmd){.argv = argv, .argc = argc};
-    (void)dispatch_group(fixture, &fixture->client, &count);
+    while (dispatch_group(fixture, &fixture->client, &count) == NADB_DISPATCH_WAIT &&
+           nadb_store_is_shared(fixture->server.store)) {
+        cmd_fixture_work(fixture);
+    }
     return cmd_fixture_take(fixture, &fixture->client);
 }

@@ -38,6 +38,9 @@ void cmd_fixture_init_on(struct cmd_fixture *fixture, const struct nadb_backend_
     struct nadb_backend *backend, enum nadb_durability durability);
 void cmd_fixture_load(struct cmd_fixture *fixture);
 
+/* Runs jobs and background work until there is none. */
+void cmd_fixture_work(struct cmd_fixture *fixture);
+
 void cmd_fixture_fini(struct cmd_fixture *fixture);
 
 /* A second client. */

@@ -379,18 +379,18 @@ Test(invalidate, fills_from_before_it_are_stale)
 {
     struct bench *bench = new_bench(NADB_DURABILITY_INTERVAL, 10);
     uint64_t before = nadb_store_epoch(bench->store);
-    cr_assert_not(nadb_store_is_stale(bench->store, bench->db, before, TAGS_XY));
+    cr_assert_not(nadb_store_is_stale(bench->store, bench->db, NADB_SLICE("k"), before, TAGS_XY));
     cr_assert_eq(invalidate(bench, "x & !y"), 0, "also when it finds nothing");
     uint64_t after = nadb_store_epoch(bench->store);
     cr_assert_eq(after, before + 1);
-    cr_assert(nadb_store_is_stale(bench->store, bench->db, before, TAGS_X));
-    cr_assert(nadb_store_is_stale(bench->store, bench->db, before, TAGS_XY));
-    cr_assert_not(nadb_store_is_stale(bench->store, bench->db, before, NO_TAGS));
-    cr_assert_not(nadb_store_is_stale(bench->store, bench->db, after, TAGS_XY));
-    cr_assert(nadb_store_is_stale(bench->store, bench->db, after + 1, NO_TAGS),
+    cr_assert(nadb_store_is_stale(bench->store, bench->db, NADB_SLICE("k"), before, TAGS_X));
+    cr_assert(nadb_store_is_stale(bench->store, bench->db, NADB_SLICE("k"), before, TAGS_XY));
+    cr_assert_not(nadb_store_is_stale(bench->store, bench->db, NADB_SLICE("k"), before, NO_TAGS));
+    cr_assert_not(nadb_store_is_stale(bench->store, bench->db, NADB_SLICE("k"), after, TAGS_XY));
+    cr_assert(nadb_store_is_stale(bench->store, bench->db, NADB_SLICE("k"), after + 1, NO_TAGS),
         "a number that nobody was given");
     (void)bench_clear(bench);
-    cr_assert(nadb_store_is_stale(bench->store, bench->db, after, NO_TAGS));
+    cr_assert(nadb_store_is_stale(bench->store, bench->db, NADB_SLICE("k"), after, NO_TAGS));
     bench_free(bench);
 }
 
@@ -406,10 +406,11 @@ Test(invalidate, after_a_restart_older_epochs_are_stale_and_new_ones_higher)
     nadb_fake_clock_advance_ms(&bench->clock, 1);
     bench_restart(bench, NADB_DURABILITY_ALWAYS);
     cr_assert_gt(nadb_store_epoch(bench->store), last);
-    cr_assert(nadb_store_is_stale(bench->store, bench->db, before, TAGS_X));
-    cr_assert(nadb_store_is_stale(bench->store, bench->db, last, TAGS_X), "who knows");
-    cr_assert_not(
-        nadb_store_is_stale(bench->store, bench->db, nadb_store_epoch(bench->store), TAGS_X));
+    cr_assert(nadb_store_is_stale(bench->store, bench->db, NADB_SLICE("k"), before, TAGS_X));
+    cr_assert(
+        nadb_store_is_stale(bench->store, bench->db, NADB_SLICE("k"), last, TAGS_X), "who knows");
+    cr_assert_not(nadb_store_is_stale(
+        bench->store, bench->db, NADB_SLICE("k"), nadb_store_epoch(bench->store), TAGS_X));
     bench_free(bench);
 }
 

@@ -1,0 +1,586 @@
+/* This file runs handlers over what was fetched for them, and makes commits of what they change. */
+#include "src/base/assert.h"
+#include "src/base/mem.h"
+#include "src/store/shared_internal.h"
+
+#define ITEMS_FIRST 4u
+#define TABLE_LEAST 8u /* fewer items are looked through one by one */
+
+bool nadb_store_is_shared(const struct nadb_store *store)
+{
+    return store->shared != NULL;
+}
+
+struct nadb_attempt *nadb_attempt_new(struct nadb_store *store)
+{
+    struct nadb_attempt *attempt = nadb_mem_zalloc(sizeof(*attempt));
+    attempt->store = store;
+    return attempt;
+}
+
+bool nadb_attempt_is_waiting(const struct nadb_attempt *attempt)
+{
+    return attempt->pending > 0;
+}
+
+size_t nadb_attempt_bytes(const struct nadb_attempt *attempt)
+{
+    return sizeof(*attempt) + attempt->bytes;
+}
+
+/* ---- items ---- */
+
+static const struct nadb_found *found_of(const struct nadb_item *item)
+{
+    return item->ask.state == NADB_ASK_ENDED ? item->ask.op.found : NULL;
+}
+
+static bool is_item(
+    const struct nadb_item *item, const struct nadb_keyspace *keyspace, const struct nadb_key *key)
+{
+    return item->hash == key->hash && item->keyspace == keyspace &&
+           nadb_slice_eq(nadb_slice_of(item->key, item->key_len), key->name);
+}
+
+static struct nadb_item *find_item(const struct nadb_attempt *attempt,
+    const struct nadb_keyspace *keyspace, const struct nadb_key *key)
+{
+    if (attempt->table == NULL) {
+        for (size_t i = 0; i < attempt->item_count; i++) {
+            if (is_item(attempt->items[i], keyspace, key)) {
+                return attempt->items[i];
+            }
+        }
+        return NULL;
+    }
+    for (size_t at = key->hash & (attempt->table_cap - 1); attempt->table[at] != 0;
+         at = (at + 1) & (attempt->table_cap - 1)) {
+        struct nadb_item *item = attempt->items[attempt->table[at] - 1];
+        if (is_item(item, keyspace, key)) {
+            return item;
+        }
+    }
+    return NULL;
+}
+
+static void enter(struct nadb_attempt *attempt, size_t index)
+{
+    size_t at = attempt->items[index]->hash & (attempt->table_cap - 1);
+    while (attempt->table[at] != 0) {
+        at = (at + 1) & (attempt->table_cap - 1);
+    }
+    attempt->table[at] = (uint32_t)index + 1;
+}
+
+/* The table is at most half full. */
+static void index_items(struct nadb_attempt *attempt)
+{
+    if (attempt->item_count < TABLE_LEAST) {
+        return;
+    }
+    if (attempt->item_count * 2 > attempt->table_cap) {
+        nadb_mem_free(attempt->table);
+        attempt->table_cap = attempt->item_cap * 4;
+        attempt->table = nadb_mem_zalloc(attempt->table_cap * sizeof(*attempt->table));
+        for (size_t i = 0; i < attempt->item_count; i++) {
+            enter(attempt, i);
+        }
+    } else {
+        enter(attempt, attempt->item_count - 1);
+    }
+}
+
+static struct nadb_item *get_item(
+    struct nadb_attempt *attempt, struct nadb_keyspace *keyspace, const struct nadb_key *key)
+{
+    struct nadb_item *item = find_item(attempt, keyspace, key);
+    if (item != NULL) {
+        return item;
+    }
+    item = nadb_mem_zalloc(sizeof(*item) + key->name.len + 1);
+    item->ask.attempt = attempt;
+    item->keyspace = keyspace;
+    item->hash = key->hash;
+    item->key_len = key->name.len;
+    memcpy(item->key, key->name.data, key->name.len);
+    nadb_keyspace_ref(keyspace);
+    attempt->bytes += sizeof(*item) + key->name.len;
+    if (attempt->item_count == attempt->item_cap) {
+        attempt->item_cap = attempt->item_cap == 0 ? ITEMS_FIRST : attempt->item_cap * 2;
+        attempt->items =
+            nadb_mem_realloc(attempt->items, attempt->item_cap * sizeof(struct nadb_item *));
+    }
+    attempt->items[attempt->item_count++] = item;
+    index_items(attempt);
+    return item;
+}
+
+static struct nadb_place place_of(const struct nadb_keyspace *keyspace)
+{
+    return (struct nadb_place){keyspace->db, nadb_keyspace_name(keyspace)};
+}
+
+static void forget_found(struct nadb_item *item)
+{
+    if (item->ask.state == NADB_ASK_ENDED) {
+        item->ask.attempt->store->backend_ops->shared->op_free(&item->ask.op);
+        item->ask.state = NADB_ASK_BLANK;
+    }
+}
+
+static void fetch(struct nadb_item *item)
+{
+    struct nadb_store *store = item->ask.attempt->store;
+    if (item->ask.state == NADB_ASK_UNDER_WAY) {
+        return; /* if that is not enough it is asked for again */
+    }
+    forget_found(item);
+    item->ask.op = (struct nadb_op){
+        .kind = NADB_OP_FETCH,
+        .place = place_of(item->keyspace),
+        .key = nadb_slice_of(item->key, item->key_len),
+        .wants_value = item->wants_value,
+        .wants_accessed = !item->wants_value,
+    };
+    nadb_ask__send(store, &item->ask);
+}
+
+static void free_item(struct nadb_item *item)
+{
+    struct nadb_store *store = item->ask.attempt->store;
+    forget_found(item);
+    nadb_keyspace_unref(store, item->keyspace);
+    nadb_mem_free(item);
+}
+
+/* ---- life ---- */
+
+static void free_commit(struct nadb_attempt *attempt)
+{
+    struct nadb_commit *commit = attempt->commit;
+    if (commit == NULL) {
+        return;
+    }
+    attempt->store->backend_ops->shared->op_free(&commit->ask.op);
+    for (size_t i = 0; i < commit->rec_count; i++) {
+        nadb_rec_free(commit->recs[i]);
+    }
+    nadb_mem_free(commit->recs);
+    nadb_mem_free(commit->checks);
+    nadb_mem_free(commit->changes);
+    nadb_mem_free(commit);
+    attempt->commit = NULL;
+}
+
+static void drop_lent(struct nadb_attempt *attempt)
+{
+    if (attempt->lent != NULL) {
+        nadb_rec_free(attempt->lent);
+        attempt->lent = NULL;
+    }
+}
+
+/* Nothing of it is under way. */
+static void forget_all(struct nadb_attempt *attempt)
+{
+    NADB_ASSERT(attempt->pending == 0);
+    free_commit(attempt);
+    drop_lent(attempt);
+    for (size_t i = 0; i < attempt->item_count; i++) {
+        free_item(attempt->items[i]);
+    }
+    while (attempt->answers != NULL) {
+        struct nadb_answer *answer = attempt->answers;
+        attempt->answers = answer->next;
+        nadb_answer__free(answer);
+    }
+    nadb_mem_free(attempt->items);
+    nadb_mem_free(attempt->table);
+    nadb_mem_free(attempt->epochs);
+    *attempt = (struct nadb_attempt){.store = attempt->store};
+}
+
+void nadb_attempt_free(struct nadb_attempt *attempt)
+{
+    if (attempt == NULL) {
+        return;
+    }
+    NADB_ASSERT(attempt->store->shared->running != attempt);
+    if (attempt->pending > 0) {
+        attempt->is_abandoned = true;
+        return;
+    }
+    forget_all(attempt);
+    nadb_mem_free(attempt);
+}
+
+void nadb_attempt__ended(struct nadb_ask *ask)
+{
+    struct nadb_attempt *attempt = ask->attempt;
+    if (attempt->is_abandoned && attempt->pending == 0) {
+        nadb_attempt_free(attempt);
+    }
+}
+
+void nadb_attempt__miss(struct nadb_attempt *attempt)
+{
+    attempt->is_missing = true;
+}
+
+void nadb_attempt__fail(struct nadb_attempt *attempt, const struct nadb_error *error)
+{
+    if (!attempt->has_failed) {
+        attempt->has_failed = true;
+        attempt->error = *error;
+    }
+    attempt->is_missing = true; /* what follows in the handler means nothing */
+}
+
+void nadb_attempt_ask(struct nadb_attempt *attempt, struct nadb_keyspace *keyspace,
+    const struct nadb_key *key, bool wants_value)
+{
+    struct nadb_item *item = get_item(attempt, keyspace, key);
+    bool was_enough = item->wants_value || !wants_value;
+    item->wants_value |= wants_value;
+    if (item->ask.state == NADB_ASK_BLANK || (item->ask.state == NADB_ASK_ENDED && !was_enough)) {
+        fetch(item);
+    }
+}
+
+/* ---- before and after a run ---- */
+
+struct nadb_rec *nadb_attempt__rec_of(
+    const struct nadb_found *found, bool has_value, uint16_t space_id)
+{
+    const struct nadb_entry *entry = &found->entry;
+    struct nadb_rec_parts parts = {
+        .key = entry->key,
+        .value_len = found->value_len,
+        .is_cold = !has_value,
+        .expire_ms = entry->expire_ms,
+        .keyspace = space_id,
+    };
+    if (has_value && found->value_len > NADB_REC_INLINE_MAX) {
+        parts.blob = nadb_blob_new(found->value_len);
+        if (parts.blob == NULL) {
+            return NULL;
+        }
+        memcpy(parts.blob->data, entry->value.data, found->value_len);
+    }
+    if (entry->tags.len > 0) {
+        parts.tags = nadb_blob_new(entry->tags.len);
+        if (parts.tags == NULL) {
+            if (parts.blob != NULL) {
+                nadb_blob_unref(parts.blob);
+            }
+            return NULL;
+        }
+        memcpy(parts.tags->data, entry->tags.data, entry->tags.len);
+        parts.tags->len = (uint32_t)entry->tags.len;
+    }
+    struct nadb_rec *rec = nadb_rec_new(&parts);
+    if (has_value && parts.blob == NULL && found->value_len > 0) {
+        memcpy((char *)rec + nadb_rec_size(rec) - found->value_len, entry->value.data,
+            found->value_len);
+    }
+    rec->version = found->stamp & (((uint64_t)1 << NADB_REC_VERSION_BITS) - 1);
+    rec->created_ms = entry->created_ms & (NADB_TIME_MS_LIMIT - 1);
+    rec->updated_ms = entry->updated_ms & (NADB_TIME_MS_LIMIT - 1);
+    rec->accessed_s = entry->accessed_s & ((1u << NADB_REC_ACCESSED_BITS) - 1);
+    return rec;
+}
+
+/* Puts what was fetched into the index. */
+static void load(struct nadb_attempt *attempt, struct nadb_item *item)
+{
+    const struct nadb_found *found = found_of(item);
+    item->is_seen = item->is_changed = item->has_own_times = item->is_loaded = false;
+    if (found == NULL || found->stamp == 0) {
+        return;
+    }
+    struct nadb_store *store = attempt->store;
+    struct nadb_space *space = item->keyspace->space;
+    struct nadb_rec *rec = nadb_attempt__rec_of(found, item->ask.op.wants_value, space->id);
+    if (rec == NULL) {
+        struct nadb_error error;
+        (void)nadb_error_set(&error, NADB_ENOMEM, 0, "not enough memory for a value");
+        nadb_attempt__fail(attempt, &error);
+        return;
+    }
+    nadb_index_insert(&space->index, rec, item->hash);
+    nadb_change__exchange(store, space, NULL, rec);
+    item->is_loaded = true;
+}
+
+/* Takes the item's record out of the index; NULL: there is none. The caller's. */
+static struct nadb_rec *unload(struct nadb_store *store, const struct nadb_item *item)
+{
+    struct nadb_space *space = item->keyspace->space;
+    nadb_index_slot slot =
+        nadb_index_find(&space->index, nadb_slice_of(item->key, item->key_len), item->hash);
+    if (slot == NULL) {
+        return NULL;
+    }
+    struct nadb_rec *rec = nadb_index_rec(slot);
+    nadb_change__exchange(store, space, rec, NULL);
+    nadb_index_remove(&space->index, slot, item->hash);
+    return rec;
+}
+
+void nadb_attempt_begin(struct nadb_attempt *attempt)
+{
+    struct nadb_shared *shared = attempt->store->shared;
+    NADB_ASSERT(shared->running == NULL && attempt->pending == 0 && attempt->commit == NULL);
+    shared->running = attempt;
+    attempt->is_missing = attempt->has_failed = false;
+    attempt->epoch_count = 0;
+    attempt->epoch = attempt->scan_count = 0;
+    for (size_t i = 0; i < attempt->item_count; i++) {
+        load(attempt, attempt->items[i]);
+    }
+}
+
+/* ---- the commit ---- */
+
+static void add_check(struct nadb_commit *commit, const struct nadb_item *item)
+{
+    commit->checks[commit->ask.op.check_count++] = (struct nadb_check){
+        .place = place_of(item->keyspace),
+        .key = nadb_slice_of(item->key, item->key_len),
+        .stamp = found_of(item)->stamp,
+    };
+}
+
+/* The item's record, NULL for none, is what the handler made of it. Taken. */
+static void add_change(
+    struct nadb_commit *commit, const struct nadb_item *item, struct nadb_rec *rec, uint64_t now_s)
+{
+    struct nadb_change *change = &commit->changes[commit->ask.op.change_count++];
+    *change = (struct nadb_change){
+        .place = place_of(item->keyspace),
+        .entry = {.kind = NADB_ENTRY_DELETE, .key = nadb_slice_of(item->key, item->key_len)},
+    };
+    if (rec == NULL) {
+        return;
+    }
+    change->keeps_created = !item->is_seen && !item->has_own_times;
+    change->entry.kind = NADB_ENTRY_PUT;
+    change->entry.key = nadb_rec_key(rec);
+    change->entry.value = nadb_rec_value(rec);
+    change->entry.tags = nadb_rec_tags(rec);
+    change->entry.created_ms = rec->created_ms;
+    change->entry.updated_ms = rec->updated_ms;
+    change->entry.expire_ms = nadb_rec_expire_ms(rec);
+    change->entry.accessed_s = (uint32_t)nadb_rec_accessed_s(rec, now_s);
+    commit->recs[commit->rec_count++] = rec;
+}
+
+static void add_epoch_checks(const struct nadb_attempt *attempt, struct nadb_commit *commit)
+{
+    for (size_t i = 0; i < attempt->epoch_count; i++) {
+        const struct nadb_seen_epoch *seen = &attempt->epochs[i];
+        commit->checks[commit->ask.op.check_count++] = (struct nadb_check){
+            .place = place_of(seen->keyspace),
+            .key = seen->key,
+            .is_epoch = true,
+            .tag = seen->tag,
+            .epoch = seen->epoch,
+        };
+    }
+}
+
+/* Takes all records out of the index. With `commit` those that have changed become its changes. */
+static void unload_all(struct nadb_attempt *attempt, struct nadb_commit *commit)
+{
+    struct nadb_store *store = attempt->store;
+    for (size_t i = 0; i < attempt->item_count; i++) {
+        const struct nadb_item *item = attempt->items[i];
+        struct nadb_rec *rec = unload(store, item);
+        if (commit != NULL && item->is_seen) {
+            add_check(commit, item);
+        }
+        if (commit != NULL && item->is_changed) {
+            add_change(commit, item, rec, store->now_ms / 1000);
+        } else if (rec != NULL) {
+            nadb_rec_free(rec);
+        }
+    }
+}
+
+static struct nadb_commit *commit_new(struct nadb_attempt *attempt)
+{
+    struct nadb_commit *commit = nadb_mem_zalloc(sizeof(*commit));
+    size_t checks = attempt->item_count + attempt->epoch_count;
+    commit->ask.attempt = attempt;
+    commit->ask.op.kind = NADB_OP_COMMIT;
+    commit->checks = nadb_mem_zalloc((checks + 1) * sizeof(*commit->checks));
+    commit->changes = nadb_mem_zalloc((attempt->item_count + 1) * sizeof(*commit->changes));
+    commit->recs = nadb_mem_zalloc((attempt->item_count + 1) * sizeof(struct nadb_rec *));
+    commit->ask.op.checks = commit->checks;
+    commit->ask.op.changes = commit->changes;
+    return commit;
+}
+
+static size_t count_changed(const struct nadb_attempt *attempt)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < attempt->item_count; i++) {
+        count += attempt->items[i]->is_changed;
+    }
+    return count;
+}
+
+enum nadb_attempt_end nadb_attempt_end(
+    struct nadb_attempt *attempt, bool is_validated, struct nadb_error *reterr)
+{
+    struct nadb_store *store = attempt->store;
+    NADB_ASSERT(store->shared->running == attempt);
+    store->shared->running = NULL;
+    drop_lent(attempt);
+    size_t changed = count_changed(attempt);
+    if (attempt->is_missing || attempt->has_failed || (changed == 0 && !is_validated)) {
+        unload_all(attempt, NULL);
+        *reterr = attempt->error;
+        return attempt->has_failed   ? NADB_ATTEMPT_FAILED
+               : attempt->is_missing ? NADB_ATTEMPT_MISSING
+                                     : NADB_ATTEMPT_COMPLETE;
+    }
+    struct nadb_commit *commit = commit_new(attempt);
+    unload_all(attempt, commit);
+    add_epoch_checks(attempt, commit);
+    attempt->commit = commit;
+    nadb_ask__send(store, &commit->ask);
+    return NADB_ATTEMPT_COMMITTING;
+}
+
+enum nadb_outcome nadb_attempt_outcome(struct nadb_attempt *attempt, struct nadb_error *reterr)
+{
+    struct nadb_commit *commit = attempt->commit;
+    if (commit == NULL || commit->ask.state != NADB_ASK_ENDED || attempt->pending > 0) {
+        return NADB_OUTCOME_NONE;
+    }
+    if (commit->ask.op.err != NADB_OK) {
+        *reterr = commit->ask.op.error;
+        return NADB_OUTCOME_FAILED;
+    }
+    if (commit->ask.op.is_conflict) {
+        forget_all(attempt);
+        return NADB_OUTCOME_CONFLICT;
+    }
+    return NADB_OUTCOME_COMMITTED;
+}
+
+/* ---- what handlers look at ---- */
+
+static struct nadb_attempt *running(const struct nadb_store *store)
+{
+    NADB_ASSERT(store->shared->running != NULL);
+    return store->shared->running;
+}
+
+bool nadb_store_lacks(const struct nadb_store *store)
+{
+    return store->shared != NULL && running(store)->is_missing;
+}
+
+/* What was fetched of the item; false: nothing yet, and the attempt is told. */
+static bool is_here(struct nadb_attempt *attempt, struct nadb_item *item)
+{
+    if (item->ask.state == NADB_ASK_ENDED && item->ask.op.err == NADB_OK) {
+        return true;
+    }
+    if (item->ask.state == NADB_ASK_ENDED) {
+        nadb_attempt__fail(attempt, &item->ask.op.error);
+        return false;
+    }
+    fetch(item);
+    nadb_attempt__miss(attempt);
+    return false;
+}
+
+void nadb_shared__look(
+    struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key)
+{
+    struct nadb_attempt *attempt = running(store);
+    struct nadb_item *item = get_item(attempt, space->owner, key);
+    if (item->is_changed) {
+        return; /* it sees what it did itself */
+    }
+    if (item->ask.state == NADB_ASK_BLANK) {
+        item->wants_value = true; /* nobody knew of it: it may be all that is needed */
+    }
+    item->is_seen |= is_here(attempt, item);
+}
+
+void nadb_shared__look_to_put(
+    struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key)
+{
+    (void)get_item(running(store), space->owner, key);
+}
+
+/* Two keys with one hash are both taken for changed: what is written of the other is what it is. */
+static void mark(
+    const struct nadb_store *store, const struct nadb_space *space, uint64_t hash, bool is_change)
+{
+    const struct nadb_attempt *attempt = running(store);
+    size_t mask = attempt->table == NULL ? 0 : attempt->table_cap - 1;
+    size_t at = attempt->table == NULL ? 0 : hash & mask;
+    for (;;) {
+        size_t index = attempt->table == NULL ? at : attempt->table[at] - (size_t)1;
+        if (index >= attempt->item_count) {
+            return;
+        }
+        struct nadb_item *item = attempt->items[index];
+        if (item->hash == hash && item->keyspace == space->owner) {
+            item->is_changed |= is_change;
+            item->has_own_times |= !is_change;
+        }
+        at = attempt->table == NULL ? at + 1 : (at + 1) & mask;
+    }
+}
+
+void nadb_shared__note_change(
+    struct nadb_store *store, const struct nadb_space *space, uint64_t hash)
+{
+    mark(store, space, hash, true);
+}
+
+void nadb_shared__note_times(
+    struct nadb_store *store, const struct nadb_space *space, uint64_t hash)
+{
+    mark(store, space, hash, false);
+}
+
+bool nadb_shared__wants_value(
+    struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key)
+{
+    struct nadb_attempt *attempt = running(store);
+    struct nadb_item *item = get_item(attempt, space->owner, key);
+    if (item->is_changed) {
+        return true;
+    }
+    bool had_value = item->ask.op.wants_value;
+    item->wants_value = true;
+    if (!is_here(attempt, item)) {
+        return false;
+    }
+    if (item->ask.op.found->stamp != 0 && !had_value) {
+        /* Its record stands in the index without a value: it is exchanged at the next run. */
+        fetch(item);
+        nadb_attempt__miss(attempt);
+        return false;
+    }
+    return true;
+}
+
+uint64_t nadb_shared__stamp(
+    struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key)
+{
+    struct nadb_attempt *attempt = running(store);
+    struct nadb_item *item = get_item(attempt, space->owner, key);
+    if (!is_here(attempt, item)) {
+        return 0;
+    }
+    item->is_seen = true;
+    return item->ask.op.found->stamp;
+}

@@ -1,0 +1,122 @@
+/* What attempt.c, ask.c and answer.c share: see attempt.h. Folder-internal. Thread: loop; ask.c's
+ * job lets a worker have the operations. */
+#ifndef NADB_STORE_SHARED_INTERNAL_H
+#define NADB_STORE_SHARED_INTERNAL_H
+
+#include "backends/shared.h"
+#include "src/store/attempt.h"
+#include "src/store/store_internal.h"
+
+#define NADB_ASK_MAX 65536u /* operations that wait for a job; with more, writes are refused */
+
+/* An operation and whose it is; the first member of everything that asks. */
+struct nadb_ask {
+    struct nadb_op op;
+    struct nadb_attempt *attempt;
+    enum nadb_ask_state { NADB_ASK_BLANK, NADB_ASK_UNDER_WAY, NADB_ASK_ENDED } state;
+};
+
+/* A key that the attempt knows of. */
+struct nadb_item {
+    struct nadb_ask ask;            /* FETCH */
+    struct nadb_keyspace *keyspace; /* referenced */
+    uint64_t hash;
+    bool wants_value; /* the next fetch must bring it */
+    bool is_seen;     /* the handler has looked at it: the commit depends on it */
+    bool is_changed;
+    bool has_own_times; /* the handler said when it was created */
+    bool is_loaded;     /* its record was put into the index for this run */
+    size_t key_len;
+    char key[];
+};
+
+/* A question about more than one key, with its answer. */
+struct nadb_answer {
+    struct nadb_ask ask;
+    struct nadb_keyspace *keyspace; /* referenced; NULL: of no one */
+    struct nadb_answer *next;
+    size_t bytes;
+    bool is_in_order;
+    _Alignas(struct nadb_slice) char text[]; /* what the question's slices point to */
+};
+
+/* Changes on their way. */
+struct nadb_commit {
+    struct nadb_ask ask;
+    struct nadb_check *checks;
+    struct nadb_change *changes;
+    struct nadb_rec **recs; /* owned: what the changes point into */
+    size_t rec_count;
+};
+
+/* An epoch that the handler has seen, of a tag or of everything, as `item`'s key sees it. */
+struct nadb_seen_epoch {
+    struct nadb_keyspace *keyspace; /* that of an answer, which stays as long */
+    struct nadb_slice key, tag;     /* in the answer */
+    uint64_t epoch;
+};
+
+struct nadb_attempt {
+    struct nadb_store *store;
+    size_t pending; /* asks under way */
+    bool is_abandoned;
+    bool is_missing;
+    bool has_failed;
+    struct nadb_error error;
+
+    struct nadb_item **items;
+    size_t item_count, item_cap;
+    uint32_t *table; /* by hash, open addressing: index in items and 1; NULL while there are few */
+    size_t table_cap;
+
+    struct nadb_answer *answers;
+    struct nadb_seen_epoch *epochs;
+    size_t epoch_count, epoch_cap;
+    uint64_t epoch;        /* that the handler's invalidation was given; 0: none */
+    uint64_t scan_count;   /* see nadb_store_scan_hint */
+    struct nadb_rec *lent; /* that the handler was shown last without its being in the index */
+    struct nadb_commit *commit;
+    size_t bytes;
+};
+
+struct nadb_shared_job;
+
+struct nadb_shared {
+    struct nadb_store *store;
+    struct nadb_attempt *running; /* whose handler is running; NULL: none */
+    struct nadb_op **gathered;
+    size_t gathered_count, gathered_cap;
+    struct nadb_shared_job *jobs; /* `job_count` */
+    size_t job_count;
+    struct nadb_job tend_job;
+    bool is_tending;
+    uint64_t tend_due_us;
+    uint64_t tended; /* the worker's while is_tending */
+};
+
+/* ---- ask.c: operations to the backend and back ---- */
+
+/* The ask is sent at the end of the turn. */
+void nadb_ask__send(struct nadb_store *store, struct nadb_ask *ask);
+
+/* ---- attempt.c ---- */
+
+/* What a handler looks at that is not here. */
+void nadb_attempt__miss(struct nadb_attempt *attempt);
+void nadb_attempt__fail(struct nadb_attempt *attempt, const struct nadb_error *error);
+
+/* The item ends: called by ask.c. */
+void nadb_attempt__ended(struct nadb_ask *ask);
+
+/* A record in memory of what was found; no value: it is cold. NULL: out of memory. */
+struct nadb_rec *nadb_attempt__rec_of(
+    const struct nadb_found *found, bool has_value, uint16_t space_id);
+
+/* ---- answer.c ---- */
+
+/* The answer to the question, or NULL: it has been asked, or has failed; the attempt is told. */
+const struct nadb_op *nadb_answer__of(
+    struct nadb_store *store, struct nadb_keyspace *keyspace, const struct nadb_op *question);
+void nadb_answer__free(struct nadb_answer *answer);
+
+#endif

@@ -1,0 +1,329 @@
+/* This file tests how commands run on a shared backend: round trips, order, conflicts, failures. */
+#include <stdio.h>
+#include <string.h>
+
+#include "src/store/tags.h"
+#include "tests/support/shared_fake.h"
+#include "tests/support/test.h"
+#include "tests/unit/server/cmd_fixture.h"
+
+static struct cmd_fixture fixture;
+static struct nadb_shared_engine engine;
+
+static void set_up(void)
+{
+    nadb_fake_clock_init(&fixture.clock);
+    nadb_shared_engine_init(&engine, &fixture.clock.clock);
+    cmd_fixture_init_on(
+        &fixture, &nadb_shared_fake_ops, nadb_shared_fake_new(&engine), NADB_DURABILITY_INTERVAL);
+    cmd_fixture_load(&fixture);
+}
+
+static void tear_down(void)
+{
+    cmd_fixture_fini(&fixture);
+    nadb_shared_engine_fini(&engine);
+    nadb_test_check_leaks();
+}
+
+TestSuite(window, .init = set_up, .fini = tear_down);
+
+/* The replies, and how many round trips they took. */
+static void expect(const char *lines, const char *replies, unsigned runs)
+{
+    unsigned before = engine.runs;
+    const char *got = cmd_fixture_run(&fixture, lines);
+    cr_expect_str_eq(got, replies, "'%s': %s", lines, got);
+    cr_expect_eq(engine.runs - before, runs, "'%s': %u round trips", lines, engine.runs - before);
+}
+
+/* ---- round trips ---- */
+
+Test(window, commands_that_need_no_record_need_no_round_trip)
+{
+    expect("PING\nSELECT 3\nECHO x\nNAMESPACE USE n\nMULTI\nPING\nEXEC",
+        "+PONG/+OK/$1/x/+OK/+OK/+QUEUED/*1/+PONG/", 0);
+}
+
+Test(window, a_pipeline_of_reads_takes_one_round_trip)
+{
+    nadb_shared_engine_set(&engine, "a", "1");
+    nadb_shared_engine_set(&engine, "b", "22");
+    expect("GET a\nGET b\nGET none\nSTRLEN b\nMGET a b\nEXISTS a none\nTTL a",
+        "$1/1/$2/22/$-1/:2/*2/$1/1/$2/22/:1/:-1/", 1);
+    cr_expect_eq(engine.last_ops, 9);
+}
+
+Test(window, a_pipeline_of_blind_writes_takes_one_round_trip)
+{
+    expect("SET a 1\nSETEX b 10 2\nMSET c 3 d 4\nSET a 5 PX 1000 TAGS x\nPSETEX e 9 6",
+        "+OK/+OK/+OK/+OK/+OK/", 1);
+    cr_expect_eq(engine.fetches, 0);
+    expect("MGET a b c d e", "*5/$1/5/$1/2/$1/3/$1/4/$1/6/", 1);
+}
+
+Test(window, a_pipeline_of_changes_of_different_keys_takes_two)
+{
+    expect("INCR a\nINCR b\nAPPEND c x\nSETNX d 1\nINCR e", ":1/:1/:1/:1/:1/", 2);
+    expect("INCR a\nDEL b\nAPPEND c y\nSETNX d 1\nPERSIST e", ":2/:1/:2/:0/:0/", 2);
+}
+
+Test(window, reads_and_blind_writes_mix_in_one_round_trip_in_their_order)
+{
+    expect("SET a 1\nGET a\nSET a 2\nGET a\nGET b\nSET b 3\nGET b",
+        "+OK/$1/1/+OK/$1/2/$-1/+OK/$1/3/", 1);
+}
+
+Test(window, a_read_behind_a_change_is_sent_behind_its_commit)
+{
+    expect("INCR a\nGET a\nGET b", ":1/$1/1/$-1/", 2);
+}
+
+Test(window, changes_of_one_key_see_each_other)
+{
+    expect("INCR a\nINCR a\nSET a 10\nINCR a\nGET a", ":1/:2/+OK/:11/$2/11/", 4);
+}
+
+Test(window, what_many_clients_ask_for_in_one_turn_goes_out_together)
+{
+    static struct nadb_client other;
+    cmd_fixture_join(&fixture, &other);
+    size_t count;
+    cr_expect_eq(cmd_fixture_dispatch(&fixture, &fixture.client, "GET a\nGET b", &count),
+        NADB_DISPATCH_WAIT);
+    cr_expect_eq(count, 0);
+    unsigned before = engine.runs;
+    cr_expect_eq(cmd_fixture_dispatch(&fixture, &other, "GET c", &count), NADB_DISPATCH_WAIT);
+    cmd_fixture_work(&fixture);
+    cr_expect_leq(engine.runs - before, 2);
+    cr_expect_str_eq(cmd_fixture_run(&fixture, "GET a\nGET b"), "$-1/$-1/");
+    cr_expect_str_eq(cmd_fixture_run_as(&fixture, &other, "GET c"), "$-1/");
+    nadb_client_fini(&other);
+}
+
+/* ---- conflicts ---- */
+
+static void set_a(void *value, struct nadb_shared_engine *of)
+{
+    nadb_shared_engine_set(of, "a", value);
+}
+
+static void interfere(const char *value)
+{
+    engine.before_commit = set_a;
+    engine.before_commit_ctx = (void *)(uintptr_t)value;
+}
+
+Test(window, a_change_that_meets_another_writer_is_made_again_from_what_is_there_now)
+{
+    expect("INCR a", ":1/", 2);
+    interfere("41");
+    expect("INCR a", ":42/", 4);
+    interfere("x");
+    expect("APPEND a y", ":2/", 4);
+    expect("GET a", "$2/xy/", 1);
+}
+
+Test(window, a_condition_is_judged_anew_after_a_conflict)
+{
+    interfere("other");
+    expect("SETNX a mine", ":0/", 3);
+    expect("GET a", "$5/other/", 1);
+    interfere("third");
+    expect("SET a mine IFEQ other", "$-1/", 3);
+    interfere("fourth");
+    expect("SET a mine GET", "$6/fourth/", 4);
+}
+
+Test(window, a_blind_write_meets_no_conflict)
+{
+    interfere("other");
+    expect("SET a mine", "+OK/", 1);
+    expect("GET a", "$4/mine/", 1);
+}
+
+Test(window, only_what_met_a_conflict_is_made_again)
+{
+    interfere("9");
+    unsigned commits = engine.commits;
+    (void)cmd_fixture_run(&fixture, "SET b 5");
+    interfere("9");
+    commits = engine.commits;
+    cr_expect_str_eq(cmd_fixture_run(&fixture, "INCR a\nINCR b\nINCR c"), ":10/:6/:1/");
+    cr_expect_eq(engine.commits - commits, 4);
+}
+
+Test(window, a_transaction_runs_again_whole_and_leaves_the_session_it_should)
+{
+    (void)cmd_fixture_run(&fixture, "SET a 1");
+    interfere("7");
+    expect("MULTI\nINCR a\nINCR b\nSELECT 2\nSET c 3\nEXEC\nGET c\nSELECT 0\nGET a",
+        "+OK/+QUEUED/+QUEUED/+QUEUED/+QUEUED/*4/:8/:1/+OK/+OK/$1/3/+OK/$1/8/", 6);
+}
+
+/* ---- WATCH ---- */
+
+Test(window, a_watched_key_that_another_writer_changes_makes_exec_null)
+{
+    (void)cmd_fixture_run(&fixture, "SET a 1");
+    expect("WATCH a\nMULTI\nSET b 2", "+OK/+OK/+QUEUED/", 1);
+    nadb_shared_engine_set(&engine, "a", "2");
+    cr_expect_str_eq(cmd_fixture_run(&fixture, "EXEC\nGET b"), "*-1/$-1/");
+}
+
+Test(window, a_watched_key_that_changes_at_the_last_moment_makes_exec_null)
+{
+    (void)cmd_fixture_run(&fixture, "SET a 1");
+    expect("WATCH a none\nMULTI\nSET b 2", "+OK/+OK/+QUEUED/", 1);
+    interfere("2");
+    cr_expect_str_eq(cmd_fixture_run(&fixture, "EXEC\nGET b"), "*-1/$-1/");
+}
+
+Test(window, a_watched_key_that_is_left_alone_does_not)
+{
+    (void)cmd_fixture_run(&fixture, "SET a 1");
+    cr_expect_str_eq(cmd_fixture_run(&fixture, "WATCH a\nMULTI\nINCR a\nEXEC\nGET a"),
+        "+OK/+OK/+QUEUED/*1/:2/$1/2/");
+}
+
+/* ---- epochs ---- */
+
+static void invalidate_x(void *ctx, struct nadb_shared_engine *of)
+{
+    (void)ctx;
+    struct nadb_keyspace *keyspace =
+        nadb_store_keyspace(of->store, 0, nadb_slice_of(NULL, 0), true);
+    struct nadb_selector selector;
+    struct nadb_error error;
+    const struct nadb_slice tag = NADB_SLICE("x");
+    nadb_selector_init(&selector);
+    cr_assert_eq(nadb_selector_list(&selector, false, &tag, 1, &error), NADB_OK);
+    const struct nadb_invalidate_opts opts = {.selector = &selector};
+    struct nadb_invalidation *progress = NULL;
+    uint64_t count;
+    nadb_store_command_begin(of->store);
+    cr_assert_eq(nadb_store_invalidate(of->store, keyspace, &opts, &progress, &count, &error),
+        NADB_INVALIDATE_DONE);
+    (void)nadb_store_command_end(of->store);
+    nadb_selector_fini(&selector);
+}
+
+Test(window, a_fill_is_refused_when_its_tag_is_invalidated_at_the_last_moment)
+{
+    char line[128];
+    char epoch[64];
+    (void)snprintf(epoch, sizeof(epoch), "%s", cmd_fixture_run(&fixture, "EPOCH") + 1);
+    epoch[strcspn(epoch, "/")] = '\0';
+    (void)snprintf(line, sizeof(line), "SET a 1 IFEPOCH %s TAGS x y", epoch);
+    engine.before_commit = invalidate_x;
+    cr_expect_str_eq(cmd_fixture_run(&fixture, line), "$-1/");
+    cr_expect_str_eq(cmd_fixture_run(&fixture, "GET a"), "$-1/");
+    (void)snprintf(line, sizeof(line), "SET a 1 IFEPOCH %s TAGS y", epoch);
+    cr_expect_str_eq(cmd_fixture_run(&fixture, line), "+OK/");
+}
+
+/* ---- failures ---- */
+
+static void fail_next(enum nadb_err err)
+{
+    engine.fail_runs = 1;
+    engine.fail_err = err;
+}
+
+Test(window, what_cannot_be_asked_for_is_an_error_and_the_next_command_goes_on)
+{
+    nadb_shared_engine_set(&engine, "a", "1");
+    fail_next(NADB_EIO);
+    expect("GET a", "-IOERR backend down: test/", 1);
+    fail_next(NADB_EIO);
+    expect("DBSIZE", "-IOERR backend down: test/", 1);
+    expect("PING\nGET a\nDBSIZE", "+PONG/$1/1/:1/", 2);
+}
+
+Test(window, a_write_whose_outcome_is_unknown_is_not_made_again)
+{
+    fail_next(NADB_ESYNC);
+    expect("SET a 1", "-IOERR backend down: test/", 1);
+    cr_expect_eq(engine.commits, 0);
+    expect("GET a\nSET a 2\nGET a", "$-1/+OK/$1/2/", 1);
+}
+
+Test(window, a_transaction_that_fails_is_over_and_changes_nothing)
+{
+    (void)cmd_fixture_run(&fixture, "MULTI\nSET a 1\nSELECT 4");
+    fail_next(NADB_EIO);
+    expect("EXEC", "-IOERR backend down: test/", 1);
+    expect("EXEC", "-ERR EXEC without MULTI/", 0);
+    expect("SET b 1\nGET b", "+OK/$1/1/", 1);
+    expect("SELECT 0\nGET b\nGET a", "+OK/$1/1/$-1/", 1);
+}
+
+Test(window, information_about_the_server_does_not_need_the_engine)
+{
+    fail_next(NADB_EIO);
+    const char *text = cmd_fixture_run(&fixture, "INFO");
+    cr_expect_not_null(strstr(text, "nadb_durability:backend"));
+    cr_expect_not_null(strstr(text, "nadb_engine_servers:1"));
+}
+
+Test(window, a_client_that_goes_while_its_command_is_under_way_leaves_nothing)
+{
+    struct nadb_client other;
+    size_t count;
+    cmd_fixture_join(&fixture, &other);
+    cr_expect_eq(cmd_fixture_dispatch(&fixture, &other, "GET a\nSET b 1\nINCR c", &count),
+        NADB_DISPATCH_WAIT);
+    nadb_client_fini(&other);
+    cmd_fixture_work(&fixture);
+    expect("GET b\nGET c", "$1/1/$-1/", 1);
+}
+
+Test(window, a_reply_that_is_not_wanted_is_left_out)
+{
+    cr_expect_str_eq(
+        cmd_fixture_run(&fixture, "CLIENT REPLY SKIP\nSET a 1\nGET a\nCLIENT REPLY OFF\nINCR a"),
+        "$1/1/");
+    cr_expect_str_eq(cmd_fixture_run(&fixture, "CLIENT REPLY ON\nGET a"), "+OK/$1/2/");
+}
+
+/* ---- what stays in the engine ---- */
+
+Test(window, the_time_of_creation_stays_when_a_record_is_replaced_blindly)
+{
+    (void)cmd_fixture_run(&fixture, "SET a 1");
+    nadb_fake_clock_advance_ms(&fixture.clock, 5000);
+    (void)cmd_fixture_run(&fixture, "SET a 2");
+    cr_expect_not_null(strstr(
+        cmd_fixture_run(&fixture, "META a"), "created/:1700000000000/$7/updated/:1700000005000/"));
+    (void)cmd_fixture_run(&fixture, "SET a 2 TIMES 7 8 9000");
+    cr_expect_not_null(strstr(cmd_fixture_run(&fixture, "META a"), "created/:7/$7/updated/:8/"));
+}
+
+/* ---- opening ---- */
+
+static void start_without_engine(unsigned fail_opens)
+{
+    tear_down();
+    nadb_fake_clock_init(&fixture.clock);
+    nadb_shared_engine_init(&engine, &fixture.clock.clock);
+    engine.fail_opens = fail_opens;
+    cmd_fixture_init_on(
+        &fixture, &nadb_shared_fake_ops, nadb_shared_fake_new(&engine), NADB_DURABILITY_INTERVAL);
+    nadb_store_open(fixture.server.store);
+    cmd_fixture_work(&fixture);
+}
+
+Test(window, an_engine_that_is_not_there_yet_is_waited_for)
+{
+    start_without_engine(3);
+    for (unsigned tries = 1; tries <= 3; tries++) {
+        cr_expect_eq(engine.opens, tries);
+        cr_expect_not(nadb_store_is_open(fixture.server.store));
+        nadb_fake_clock_advance_ms(&fixture.clock, 600);
+        nadb_store_turn_begin(fixture.server.store);
+        cmd_fixture_work(&fixture);
+    }
+    cr_expect(nadb_store_is_open(fixture.server.store));
+    fixture.server.state = NADB_SERVER_READY;
+    expect("SET a 1\nGET a", "+OK/$1/1/", 1);
+}
