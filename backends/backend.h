@@ -137,6 +137,10 @@ struct nadb_batch {
     struct nadb_backend_stats stats;
 };
 
+/* About what a backend reads into memory at a time when it replays, compacts, verifies or writes a
+ * hint. */
+#define NADB_BACKEND_CHUNK_BYTES (4u << 20)
+
 /* What replay hands out: entries of whole batches in commit order. Freed by replay_free. */
 struct nadb_replay_chunk {
     size_t count;

@@ -18,7 +18,7 @@ static enum nadb_err decode_all(struct nadb_fs_visit *visit, uint64_t to, struct
     enum nadb_err err = NADB_OK;
     while (err == NADB_OK && range.from < range.to) {
         struct nadb_replay_chunk chunk = {0};
-        err = nadb_fs_load(&range, NADB_FS_CHUNK_BYTES, &chunk, &range.from, reterr);
+        err = nadb_fs_load(&range, NADB_BACKEND_CHUNK_BYTES, &chunk, &range.from, reterr);
         nadb_fs_chunk_free(&chunk);
     }
     return err;

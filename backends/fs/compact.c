@@ -199,7 +199,7 @@ static enum nadb_err read_input(struct nadb_compaction *c, const struct nadb_man
         .to = end_of_batches(entry),
         .is_encoded_wanted = true,
     };
-    err = nadb_fs_load(&range, NADB_FS_CHUNK_BYTES, ret_chunk, &c->cursor, reterr);
+    err = nadb_fs_load(&range, NADB_BACKEND_CHUNK_BYTES, ret_chunk, &c->cursor, reterr);
     (void)c->fs->io->close_file(c->fs->io, file); /* nothing was written */
     return err;
 }

@@ -229,7 +229,7 @@ static enum nadb_err fs_replay(struct nadb_backend *backend, uint32_t unit_index
         .is_lean = fs->is_lean,
         .is_hint = unit->is_hint,
     };
-    enum nadb_err err = nadb_fs_load(&range, NADB_FS_CHUNK_BYTES, ret_chunk, cursor, reterr);
+    enum nadb_err err = nadb_fs_load(&range, NADB_BACKEND_CHUNK_BYTES, ret_chunk, cursor, reterr);
     (void)fs->io->close_file(fs->io, file); /* nothing was written */
     return err;
 }

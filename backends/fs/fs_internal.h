@@ -13,9 +13,6 @@
 
 #define NADB_FS_MAGIC 0x4e414653u
 
-/* A chunk of replay or compaction has about this much of a segment. */
-#define NADB_FS_CHUNK_BYTES (4u << 20)
-
 /* A segment as replay sees it. */
 struct nadb_fs_unit {
     uint64_t id;

@@ -203,7 +203,8 @@ static enum nadb_err write_records(struct writing *w, const char *name, struct n
     int result = end_block(w, NADB_FRAME_FIRST | NADB_FRAME_LAST); /* the point */
     while (result == 0 && range.from < range.to) {
         struct nadb_replay_chunk chunk = {0};
-        enum nadb_err err = nadb_fs_load(&range, NADB_FS_CHUNK_BYTES, &chunk, &range.from, reterr);
+        enum nadb_err err =
+            nadb_fs_load(&range, NADB_BACKEND_CHUNK_BYTES, &chunk, &range.from, reterr);
         if (err != NADB_OK) {
             return err;
         }

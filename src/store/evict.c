@@ -49,12 +49,23 @@ void nadb_store_set_eviction(struct nadb_store *store, enum nadb_eviction policy
     store->evict.samples = samples;
 }
 
+/* What background work holds for a moment. Keys that went for it would be gone when it gives the
+ * memory back. */
+static uint64_t passing_bytes(const struct nadb_store *store)
+{
+    uint64_t jobs = nadb_store_is_compacting(store);
+    jobs += store->hinter.state == NADB_HINTER_HINT;
+    jobs += store->verify->state == NADB_VERIFY_CHECK;
+    return jobs * NADB_BACKEND_CHUNK_BYTES;
+}
+
 static uint64_t excess(const struct nadb_store *store)
 {
     if (store->maxmemory_bytes == 0) {
         return 0;
     }
-    uint64_t allowed = store->maxmemory_bytes + store->evict.owed + store->evict.owed_by_flight;
+    uint64_t allowed = store->maxmemory_bytes + store->evict.owed + store->evict.owed_by_flight +
+                       passing_bytes(store);
     uint64_t used = nadb_mem_used();
     return used > allowed ? used - allowed : 0;
 }
@@ -64,7 +75,8 @@ static uint64_t excess(const struct nadb_store *store)
 static bool has_too_many_values(const struct nadb_store *store)
 {
     return store->maxmemory_bytes > 0 &&
-           nadb_mem_used() > store->maxmemory_bytes - store->maxmemory_bytes / VALUES_SHARE;
+           nadb_mem_used() > store->maxmemory_bytes - store->maxmemory_bytes / VALUES_SHARE +
+                                 passing_bytes(store);
 }
 
 bool nadb_evict__is_over(const struct nadb_store *store)

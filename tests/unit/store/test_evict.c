@@ -114,6 +114,24 @@ Test(evict, nobody_is_refused_while_a_flush_learns_its_places)
     bench_free(bench);
 }
 
+Test(evict, nothing_goes_for_what_background_work_gives_back_again)
+{
+    struct bench *bench = bench_new_volatile();
+    fill(bench);
+    nadb_store_set_eviction(bench->store, NADB_EVICT_ALL_RANDOM, 5);
+    nadb_store_set_maxmemory(bench->store, nadb_mem_used() + (1u << 20));
+    void *chunk = nadb_mem_alloc(3u << 20);
+    bench->store->hinter.state = NADB_HINTER_HINT;
+    struct nadb_error error;
+    cr_assert_eq(nadb_store_admit(bench->store, true, &error), NADB_ADMIT);
+    cr_assert_eq(evicted(bench), 0);
+    bench->store->hinter.state = NADB_HINTER_IDLE;
+    (void)nadb_store_admit(bench->store, true, &error); /* only what goes counts here */
+    cr_assert_gt(evicted(bench), 0);
+    nadb_mem_free(chunk);
+    bench_free(bench);
+}
+
 Test(evict, lru_spares_what_was_read_last)
 {
     struct bench *bench = bench_new_volatile();
