@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "src/base/random.h"
 #include "src/store/tags.h"
 #include "tests/support/shared_fake.h"
 #include "tests/support/test.h"
@@ -297,6 +298,141 @@ Test(window, the_time_of_creation_stays_when_a_record_is_replaced_blindly)
         cmd_fixture_run(&fixture, "META a"), "created/:1700000000000/$7/updated/:1700000005000/"));
     (void)cmd_fixture_run(&fixture, "SET a 2 TIMES 7 8 9000");
     cr_expect_not_null(strstr(cmd_fixture_run(&fixture, "META a"), "created/:7/$7/updated/:8/"));
+}
+
+/* ---- any pipelines ---- */
+
+#define ROUNDS    400
+#define LINES_MAX 16
+#define TEXT_MAX  8192
+
+/* What one client of one nadbd is given in a round, and what it has been answered. */
+struct pipeline {
+    struct cmd_fixture *fixture;
+    char lines[TEXT_MAX], replies[TEXT_MAX];
+    const char *rest; /* of the lines; NULL: all are done */
+};
+
+static void add_text(char text[TEXT_MAX], const char *more)
+{
+    size_t len = strlen(text);
+    cr_assert_lt(len + strlen(more), TEXT_MAX);
+    memcpy(text + len, more, strlen(more) + 1);
+}
+
+static void add_line(struct pipeline *pipeline, struct nadb_rng *rng, char owner)
+{
+    static const char *const forms[] = {"SET %1$c%2$u %3$u", "SET %1$c%2$u %3$u TAGS %1$ct%3$u",
+        "GET %1$c%2$u", "GET %1$c%2$u", "INCR %1$c%2$u", "APPEND %1$c%2$u %3$u", "DEL %1$c%2$u",
+        "SETNX %1$c%2$u %3$u", "EXPIRE %1$c%2$u 100", "TTL %1$c%2$u", "PERSIST %1$c%2$u",
+        "GETSET %1$c%2$u %3$u", "TAGADD %1$c%2$u %1$ct%3$u", "TAGGET %1$c%2$u",
+        "MSET %1$c%2$u x %1$c%3$u y", "MGET %1$c%2$u %1$c%3$u nowhere", "PING", "ECHO %3$u",
+        "RENAME %1$c%2$u %1$c%3$u", "COPY %1$c%2$u %1$c%3$u", "STRLEN %1$c%2$u",
+        "SETEX %1$c%2$u 50 %3$u", "EXISTS %1$c%2$u %1$c%3$u", "GETDEL %1$c%2$u",
+        "TAGCOUNT %1$ct%2$u", "QUERY COUNTONLY ANY %1$ct%2$u", "INVALIDATE ANY %1$ct%2$u",
+        "INCRBY %1$c%2$u 7", "SET %1$c%2$u %3$u XX GET", "GETRANGE %1$c%2$u 0 2",
+        "MULTI\nINCR %1$c%2$u\nSET %1$c%3$u z\nGET %1$c%2$u\nEXEC",
+        "WATCH %1$c%2$u\nMULTI\nAPPEND %1$c%3$u w\nEXEC"};
+    const char *form = forms[nadb_rng_below(rng, sizeof(forms) / sizeof(forms[0]))];
+    size_t len = strlen(pipeline->lines);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    (void)snprintf(pipeline->lines + len, sizeof(pipeline->lines) - len, form, owner,
+        (unsigned)nadb_rng_below(rng, 3), (unsigned)nadb_rng_below(rng, 3)); /* it fits */
+#pragma GCC diagnostic pop
+    add_text(pipeline->lines, "\n");
+}
+
+static void make_pipeline(struct pipeline *pipeline, struct nadb_rng *rng, char owner)
+{
+    pipeline->lines[0] = pipeline->replies[0] = '\0';
+    for (uint64_t left = 1 + nadb_rng_below(rng, LINES_MAX / 5); left > 0; left--) {
+        add_line(pipeline, rng, owner);
+    }
+    pipeline->lines[strlen(pipeline->lines) - 1] = '\0';
+    pipeline->rest = pipeline->lines;
+}
+
+/* One look at the client. */
+static void advance(struct pipeline *pipeline)
+{
+    size_t count;
+    enum nadb_dispatch_status status =
+        cmd_fixture_dispatch(pipeline->fixture, &pipeline->fixture->client, pipeline->rest, &count);
+    add_text(pipeline->replies, cmd_fixture_take(pipeline->fixture, &pipeline->fixture->client));
+    for (; count > 0 && pipeline->rest != NULL; count--) {
+        pipeline->rest = strchr(pipeline->rest, '\n');
+        pipeline->rest += pipeline->rest != NULL;
+    }
+    cr_assert(status != NADB_DISPATCH_CLOSE);
+}
+
+static void run_both(struct pipeline *a, struct pipeline *b, struct nadb_rng *rng)
+{
+    while (a->rest != NULL || b->rest != NULL) {
+        struct pipeline *next = nadb_rng_below(rng, 2) == 0 ? a : b;
+        if (next->rest != NULL) {
+            advance(next);
+        }
+        next = nadb_rng_below(rng, 2) == 0 ? a : b;
+        (void)nadb_inline_executor_run_one(&next->fixture->executor);
+    }
+}
+
+/* Keys are each client's own, so whatever is between them is no matter. */
+Test(window, pipelines_through_two_nadbd_answer_as_one_without_an_engine_does)
+{
+    static struct cmd_fixture second;
+    static struct cmd_fixture reference;
+    static struct pipeline a;
+    static struct pipeline b;
+    cmd_fixture_init_on(
+        &second, &nadb_shared_fake_ops, nadb_shared_fake_new(&engine), NADB_DURABILITY_INTERVAL);
+    cmd_fixture_load(&second);
+    cmd_fixture_init(&reference);
+    a.fixture = &fixture;
+    b.fixture = &second;
+    struct nadb_rng rng;
+    nadb_rng_seed(&rng, 7);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        make_pipeline(&a, &rng, 'a');
+        make_pipeline(&b, &rng, 'b');
+        run_both(&a, &b, &rng);
+        cr_assert_str_eq(a.replies, cmd_fixture_run(&reference, a.lines),
+            "round %u: '%s'\n  %s\n  %s", round, a.lines, a.replies, reference.shown.data);
+        cr_assert_str_eq(b.replies, cmd_fixture_run(&reference, b.lines),
+            "round %u: '%s'\n  %s\n  %s", round, b.lines, b.replies, reference.shown.data);
+    }
+    cr_expect_gt(engine.commits, ROUNDS);
+    cmd_fixture_fini(&reference);
+    cmd_fixture_fini(&second);
+}
+
+Test(window, increments_through_two_nadbd_are_all_there)
+{
+    static struct cmd_fixture second;
+    static struct pipeline a;
+    static struct pipeline b;
+    cmd_fixture_init_on(
+        &second, &nadb_shared_fake_ops, nadb_shared_fake_new(&engine), NADB_DURABILITY_INTERVAL);
+    cmd_fixture_load(&second);
+    a.fixture = &fixture;
+    b.fixture = &second;
+    struct nadb_rng rng;
+    nadb_rng_seed(&rng, 8);
+    for (unsigned round = 0; round < 100; round++) {
+        a.lines[0] = '\0';
+        add_text(a.lines, "INCR n\nINCR m\nINCR n\nMULTI\nINCR n\nINCR m\nEXEC");
+        b.lines[0] = '\0';
+        add_text(b.lines, "INCR m\nINCR n\nINCR m\nINCR n");
+        a.rest = a.lines;
+        b.rest = b.lines;
+        a.replies[0] = b.replies[0] = '\0';
+        run_both(&a, &b, &rng);
+    }
+    cr_expect_gt(engine.conflicts, 50);
+    cr_expect_str_eq(cmd_fixture_run(&fixture, "MGET n m"), "*2/$3/500/$3/400/");
+    cmd_fixture_fini(&second);
 }
 
 /* ---- opening ---- */
