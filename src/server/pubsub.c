@@ -289,6 +289,9 @@ static struct nadb_slice message_bytes(struct message *message, unsigned proto)
 static void deliver(struct message *message, struct nadb_client *client)
 {
     struct nadb_pubsub *pubsub = &message->server->pubsub;
+    if (pubsub->drafts != NULL) {
+        return;
+    }
     struct nadb_slice bytes = message_bytes(message, client->out.proto);
     if (client == pubsub->self) {
         client->out.is_full |= !nadb_buf_append(&pubsub->late, bytes.data, bytes.len);
@@ -311,6 +314,24 @@ static size_t deliver_all(struct message *message, struct topic *topic)
         deliver(message, NADB_CONTAINER_OF(node, struct subscription, in_topic)->client);
     }
     return topic->count;
+}
+
+/* A draft is its length and its bytes. */
+static void add_draft(struct nadb_buf *drafts, struct nadb_slice part)
+{
+    size_t len = part.len;
+    bool is_kept =
+        nadb_buf_append(drafts, &len, sizeof(len)) && nadb_buf_append(drafts, part.data, part.len);
+    NADB_ASSERT(is_kept); /* a transaction's own bounds are tighter */
+}
+
+static struct nadb_slice next_draft(struct nadb_slice drafts, size_t *at)
+{
+    size_t len;
+    memcpy(&len, drafts.data + *at, sizeof(len));
+    struct nadb_slice part = nadb_slice_of(drafts.data + *at + sizeof(len), len);
+    *at += sizeof(len) + len;
+    return part;
 }
 
 size_t nadb_pubsub_publish(
@@ -342,7 +363,31 @@ size_t nadb_pubsub_publish(
             message_fini(&message);
         }
     }
+    if (count > 0 && pubsub->drafts != NULL) {
+        add_draft(pubsub->drafts, channel);
+        add_draft(pubsub->drafts, text);
+    }
     return count;
+}
+
+void nadb_pubsub_draft_begin(struct nadb_pubsub *pubsub, struct nadb_buf *drafts)
+{
+    pubsub->drafts = drafts;
+}
+
+void nadb_pubsub_draft_end(struct nadb_pubsub *pubsub)
+{
+    pubsub->drafts = NULL;
+}
+
+void nadb_pubsub_send_drafts(struct nadb_server *server, struct nadb_slice drafts)
+{
+    size_t at = 0;
+    while (at < drafts.len) {
+        struct nadb_slice channel = next_draft(drafts, &at);
+        struct nadb_slice text = next_draft(drafts, &at);
+        (void)nadb_pubsub_publish(server, channel, text, 0); /* they have been counted */
+    }
 }
 
 void nadb_pubsub_command_end(struct nadb_pubsub *pubsub)

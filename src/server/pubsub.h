@@ -34,6 +34,7 @@ struct nadb_pubsub {
     struct nadb_list pushed;  /* clients that were sent something */
     struct nadb_client *self; /* whose command is running; NULL: nobody's */
     struct nadb_buf late;     /* messages to it */
+    struct nadb_buf *drafts;  /* of a command that may not stand; NULL: messages go out */
 };
 
 /* A client's part, embedded in it. */
@@ -77,6 +78,12 @@ static inline bool nadb_pubsub_is_idle(const struct nadb_pubsub *pubsub)
  * store is durable up to there, and never if that is undone. */
 size_t nadb_pubsub_publish(struct nadb_server *server, struct nadb_slice channel,
     struct nadb_slice message, uint64_t version);
+
+/* Between these two messages are kept, and only who would receive them is counted: for a command
+ * that may have to run again. `drafts` is empty at first, the caller's, and sent or thrown away. */
+void nadb_pubsub_draft_begin(struct nadb_pubsub *pubsub, struct nadb_buf *drafts);
+void nadb_pubsub_draft_end(struct nadb_pubsub *pubsub);
+void nadb_pubsub_send_drafts(struct nadb_server *server, struct nadb_slice drafts);
 
 size_t nadb_pubsub_listeners(const struct nadb_pubsub *pubsub, struct nadb_slice channel);
 

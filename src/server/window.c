@@ -18,11 +18,17 @@ struct session {
     struct nadb_keyspace *keyspace; /* referenced; NULL: none is kept here */
 };
 
+/* What a transaction leaves behind when it stands. */
+struct aftermath {
+    struct session session;
+    struct nadb_buf drafts; /* of messages */
+};
+
 struct entry {
     enum entry_state state;
     struct nadb_attempt *attempt; /* owned */
     struct nadb_buf reply;
-    struct session after;
+    struct aftermath after; /* of a transaction */
 };
 
 struct nadb_window {
@@ -59,9 +65,15 @@ static void drop_session(struct nadb_store *store, struct session *session)
     }
 }
 
+static void drop_aftermath(struct nadb_store *store, struct aftermath *after)
+{
+    drop_session(store, &after->session);
+    nadb_buf_fini(&after->drafts);
+}
+
 static void free_entry(struct nadb_client *client, struct entry *entry)
 {
-    drop_session(client->server->store, &entry->after);
+    drop_aftermath(client->server->store, &entry->after);
     nadb_attempt_free(entry->attempt);
     nadb_buf_fini(&entry->reply);
 }
@@ -188,25 +200,39 @@ static enum run_end run_attempt(
     return RUN_OVER;
 }
 
-/* The same for any command: a transaction may change the session, and takes it back if it has to
- * run again. */
-static enum run_end run_once(struct nadb_call *call, struct nadb_attempt *attempt,
-    enum nadb_cmd_status *ret_status, struct session *ret_after)
+/* A transaction may change the session and publish: it takes both back if it has to run again, and
+ * if it has to wait for its commit both are put into `ret_after`. */
+static enum run_end run_exec(struct nadb_call *call, struct nadb_attempt *attempt,
+    enum nadb_cmd_status *ret_status, struct aftermath *ret_after)
 {
     struct nadb_client *client = call->client;
-    struct session before = {0};
-    if (is_exec(call->cmd)) {
-        before = take_session(client);
-    }
-    client->is_trial = true;
+    struct session before = take_session(client);
+    struct nadb_buf drafts;
+    nadb_buf_init(&drafts, 2 * NADB_CLIENT_QUEUE_BYTES_MAX);
+    nadb_pubsub_draft_begin(&call->server->pubsub, &drafts);
     enum run_end end = run_attempt(call, attempt, ret_status);
-    client->is_trial = false;
-    if (before.keyspace != NULL && (end == RUN_WAITS || end == RUN_COMMITTING)) {
-        drop_session(call->store, ret_after);
-        *ret_after = take_session(client);
+    nadb_pubsub_draft_end(&call->server->pubsub);
+    if (end == RUN_OVER) {
+        nadb_pubsub_send_drafts(call->server, nadb_buf_slice(&drafts));
+    } else if (end == RUN_COMMITTING) {
+        *ret_after = (struct aftermath){take_session(client), drafts};
+        drafts = (struct nadb_buf){0};
+        enter_session(client, &before);
+    } else {
         enter_session(client, &before);
     }
+    nadb_buf_fini(&drafts);
     drop_session(call->store, &before);
+    return end;
+}
+
+static enum run_end run_once(struct nadb_call *call, struct nadb_attempt *attempt,
+    enum nadb_cmd_status *ret_status, struct aftermath *ret_after)
+{
+    call->client->is_trial = true;
+    enum run_end end = is_exec(call->cmd) ? run_exec(call, attempt, ret_status, ret_after)
+                                          : run_attempt(call, attempt, ret_status);
+    call->client->is_trial = false;
     return end;
 }
 
@@ -242,12 +268,13 @@ static bool settle(struct nadb_call *call, struct entry *entry)
     case NADB_OUTCOME_NONE:
         return false;
     case NADB_OUTCOME_CONFLICT:
+        drop_aftermath(call->store, &entry->after);
         begin_anew(call, entry);
         return false;
     case NADB_OUTCOME_FAILED:
         (void)nadb_reply_err(call, &error);
         keep_reply(call, entry, mark);
-        drop_session(call->store, &entry->after);
+        drop_aftermath(call->store, &entry->after);
         break;
     case NADB_OUTCOME_COMMITTED:
         break;
@@ -260,9 +287,10 @@ static bool settle(struct nadb_call *call, struct entry *entry)
 static enum nadb_cmd_status answer(struct nadb_call *call, struct entry *entry)
 {
     nadb_resp_raw(call->out, nadb_buf_slice(&entry->reply));
-    if (entry->after.keyspace != NULL) {
-        enter_session(call->client, &entry->after);
+    if (entry->after.session.keyspace != NULL) {
+        enter_session(call->client, &entry->after.session);
     }
+    nadb_pubsub_send_drafts(call->server, nadb_buf_slice(&entry->after.drafts));
     pop_entry(call->client);
     return NADB_CMD_DONE;
 }
@@ -301,7 +329,7 @@ static enum nadb_cmd_status run_at_once(struct nadb_call *call)
     struct nadb_attempt *attempt = take_spare(server);
     size_t mark = call->out->buf.len;
     enum nadb_cmd_status status;
-    struct session after = {0};
+    struct aftermath after = {0};
     enum run_end end = run_once(call, attempt, &status, &after);
     if (end == RUN_OVER) {
         give_spare(server, attempt);

@@ -38,6 +38,12 @@ static void expect(const char *lines, const char *replies, unsigned runs)
     cr_expect_eq(engine.runs - before, runs, "'%s': %u round trips", lines, engine.runs - before);
 }
 
+static void fail_next(enum nadb_err err)
+{
+    engine.fail_runs = 1;
+    engine.fail_err = err;
+}
+
 /* ---- round trips ---- */
 
 Test(window, commands_that_need_no_record_need_no_round_trip)
@@ -162,6 +168,23 @@ Test(window, a_transaction_runs_again_whole_and_leaves_the_session_it_should)
         "+OK/+QUEUED/+QUEUED/+QUEUED/+QUEUED/*4/:8/:1/+OK/+OK/$1/3/+OK/$1/8/", 6);
 }
 
+Test(window, a_transaction_that_runs_again_publishes_once)
+{
+    static struct nadb_client listener;
+    cmd_fixture_join(&fixture, &listener);
+    (void)cmd_fixture_run_as(&fixture, &listener, "SUBSCRIBE c");
+    (void)cmd_fixture_run(&fixture, "SET a 1");
+    interfere("7");
+    cr_expect_str_eq(cmd_fixture_run(&fixture, "MULTI\nINCR a\nPUBLISH c hello\nEXEC"),
+        "+OK/+QUEUED/+QUEUED/*2/:8/:1/");
+    cr_expect_str_eq(cmd_fixture_take(&fixture, &listener), "*3/$7/message/$1/c/$5/hello/");
+    fail_next(NADB_EIO);
+    cr_expect_str_eq(cmd_fixture_run(&fixture, "MULTI\nSET a 1\nPUBLISH c lost\nEXEC"),
+        "+OK/+QUEUED/+QUEUED/-IOERR backend down: test/");
+    cr_expect_str_eq(cmd_fixture_take(&fixture, &listener), "");
+    nadb_client_fini(&listener);
+}
+
 /* ---- WATCH ---- */
 
 Test(window, a_watched_key_that_another_writer_changes_makes_exec_null)
@@ -224,12 +247,6 @@ Test(window, a_fill_is_refused_when_its_tag_is_invalidated_at_the_last_moment)
 }
 
 /* ---- failures ---- */
-
-static void fail_next(enum nadb_err err)
-{
-    engine.fail_runs = 1;
-    engine.fail_err = err;
-}
 
 Test(window, what_cannot_be_asked_for_is_an_error_and_the_next_command_goes_on)
 {
