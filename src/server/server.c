@@ -331,13 +331,37 @@ static void init_server(struct nadb_server_loop *loop, const struct nadb_server_
         &loop->executor, &loop->uv, (unsigned)opts->config->io_threads, begin_turn, loop);
 }
 
+#define URLS_MAX 64u
+
+/* The words of redis-url, each ended; `text` is changed. */
+static size_t split_urls(char *text, const char *urls[URLS_MAX])
+{
+    size_t count = 0;
+    char *rest = NULL;
+    for (char *url = strtok_r(text, " \t", &rest); url != NULL && count < URLS_MAX;
+         url = strtok_r(NULL, " \t", &rest)) {
+        urls[count++] = url;
+    }
+    return count;
+}
+
 static void make_store(struct nadb_server_loop *loop, const struct nadb_backend_ops *backend_ops)
 {
     const struct nadb_config *config = loop->server.config;
+    char *url_text = nadb_mem_strdup(config->redis_url);
+    const char *urls[URLS_MAX];
     struct nadb_backend_opts backend_opts = {
         .dir = config->dir,
         .segment_size_bytes = config->segment_size,
         .replay_values_max = (uint64_t)config->maxmemory / NADB_STORE_LOAD_SHARE,
+        .urls = urls,
+        .url_count = split_urls(url_text, urls),
+        .is_cluster = config->redis_cluster,
+        .prefix = config->redis_prefix,
+        .partitions = (uint32_t)config->redis_partitions,
+        .timeout_ms = config->redis_timeout,
+        .pool_size = (unsigned)config->redis_pool_size,
+        .may_wait = config->redis_startup == NADB_CONFIG_STARTUP_WAIT,
     };
     struct nadb_store_opts opts = {
         .clock = loop->server.clock,
@@ -354,6 +378,7 @@ static void make_store(struct nadb_server_loop *loop, const struct nadb_backend_
         .shared_runs = (unsigned)config->redis_pool_size,
         .may_wait = config->redis_startup == NADB_CONFIG_STARTUP_WAIT,
     };
+    nadb_mem_free(url_text);
     loop->server.store = nadb_store_new(&opts);
     set_memory(loop->server.store, config);
     set_compression(loop->server.store, config);
