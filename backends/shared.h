@@ -7,7 +7,8 @@
  * workers at once: every call has connections of its own.
  *
  * What it promises:
- *   1. Every operation gets an outcome within the backend's timeout, whatever the engine does.
+ *   1. Every operation gets an outcome within what is left of the backend's timeout, or
+ *      NADB_SHARED_LEAST_MS if that is longer, whatever the engine does.
  *   2. Operations of one run that concern the same key take effect in the order of the array.
  *      Where all keys are kept by one server, all of them do.
  *   3. A commit is atomic: everybody sees all of its changes or none, tag index included.
@@ -136,10 +137,13 @@ struct nadb_op {
     void *backend_private;
 };
 
+#define NADB_SHARED_LEAST_MS 100u
+
 /* What may change at any time. */
 struct nadb_shared_settings {
     struct nadb_compression compression;
     uint64_t epochs_max; /* tags of each keyspace whose last invalidation is remembered */
+    uint64_t waited_ms;  /* of the timeout, what the operations have waited already */
 };
 
 /* Runs `count` operations; each has its outcome afterwards. */

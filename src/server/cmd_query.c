@@ -220,8 +220,8 @@ static enum nadb_fetch fetch_ahead(
 }
 
 /* Writes what was gathered, until a value has to be waited for. FAILED: the error is replied. */
-static enum nadb_fetch write_items(
-    struct nadb_call *call, const struct nadb_query_args *args, struct work *work)
+static enum nadb_fetch write_items(struct nadb_call *call, const struct nadb_query_args *args,
+    const struct nadb_selector *selector, struct work *work)
 {
     for (; work->item_at < work->item_count; work->item_at++) {
         const struct item *item = &work->items[work->item_at];
@@ -236,9 +236,9 @@ static enum nadb_fetch write_items(
             return state;
         }
         struct nadb_key key = nadb_store_key(call->store, nadb_slice_of(item->key, item->key_len));
-        /* Gone since it was gathered, in an earlier slice. */
+        /* It may be gone since it was gathered, or be another. */
         const struct nadb_rec *rec = nadb_store_peek(call->store, call->keyspace, &key);
-        if (rec != NULL) {
+        if (rec != NULL && nadb_selector_matches(selector, nadb_rec_tags(rec))) {
             write_record(call, args, &work->reply, rec);
             work->written++;
         }
@@ -317,7 +317,8 @@ static enum nadb_cmd_status reply_too_many(struct nadb_call *call, uint64_t coun
 }
 
 /* False: a value has to be waited for. */
-static bool reply(struct nadb_call *call, const struct nadb_query_args *args, struct work *work)
+static bool reply(struct nadb_call *call, const struct nadb_query_args *args,
+    const struct nadb_selector *selector, struct work *work)
 {
     uint64_t max = (uint64_t)call->server->config->query_max_keys;
     if (args->is_count_only) {
@@ -328,7 +329,7 @@ static bool reply(struct nadb_call *call, const struct nadb_query_args *args, st
         (void)reply_too_many(call, work->matched);
         return true;
     }
-    enum nadb_fetch state = write_items(call, args, work);
+    enum nadb_fetch state = write_items(call, args, selector, work);
     if (state != NADB_FETCH_READY) {
         return state == NADB_FETCH_FAILED;
     }
@@ -426,7 +427,7 @@ static enum nadb_cmd_status run_query(struct nadb_call *call, const struct nadb_
                 args->offset < work->item_count ? (size_t)args->offset : work->item_count;
         }
     }
-    if (!reply(call, args, work)) {
+    if (!reply(call, args, selector, work)) {
         (void)nadb_progress_leave(call, work, work_free, bytes_of(work));
         return NADB_CMD_WAIT;
     }

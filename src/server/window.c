@@ -259,7 +259,8 @@ static void begin_anew(struct nadb_call *call, struct entry *entry)
     ask(call, entry->attempt);
 }
 
-/* Sees what became of the entry's commit. False: it is under way, or begins anew. */
+/* Sees what became of the entry's commit. False: it is under way, or begins anew, in which case
+ * there may be nothing to wait for. */
 static bool settle(struct nadb_call *call, struct entry *entry)
 {
     struct nadb_error error;
@@ -361,7 +362,8 @@ enum nadb_cmd_status nadb_window_run(struct nadb_call *call)
     if (nadb_window_is_waiting(client)) {
         return NADB_CMD_WAIT;
     }
-    if (entry->state == ENTRY_COMMITTING && !settle(call, entry)) {
+    if (entry->state == ENTRY_COMMITTING && !settle(call, entry) &&
+        nadb_attempt_is_waiting(entry->attempt)) {
         return NADB_CMD_WAIT;
     }
     return entry->state == ENTRY_OVER ? answer(call, entry) : run_entry(call, entry, true);

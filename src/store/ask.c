@@ -146,6 +146,9 @@ void nadb_ask__send(struct nadb_store *store, struct nadb_ask *ask)
         shared->gathered =
             nadb_mem_realloc(shared->gathered, shared->gathered_cap * sizeof(struct nadb_op *));
     }
+    if (shared->gathered_count == 0) {
+        shared->gathered_since_us = store->now_us;
+    }
     shared->gathered[shared->gathered_count++] = &ask->op;
     ask->state = NADB_ASK_UNDER_WAY;
     ask->attempt->pending++;
@@ -180,7 +183,10 @@ void nadb_shared__submit(struct nadb_store *store)
     shared->gathered_cap = cap;
     shared->gathered_count = 0;
     job->settings = (struct nadb_shared_settings){
-        .compression = store->compression, .epochs_max = store->epochs_max};
+        .compression = store->compression,
+        .epochs_max = store->epochs_max,
+        .waited_ms = (nadb_clock_mono_us(store->clock) - shared->gathered_since_us) / 1000,
+    };
     job->is_running = true;
     nadb_executor_submit(store->executor, &job->job);
 }

@@ -140,7 +140,7 @@ static void fetch(struct nadb_item *item)
         .place = place_of(item->keyspace),
         .key = nadb_slice_of(item->key, item->key_len),
         .wants_value = item->wants_value,
-        .wants_accessed = !item->wants_value,
+        .wants_accessed = !item->wants_value || item->wants_accessed,
     };
     nadb_ask__send(store, &item->ask);
 }
@@ -286,7 +286,8 @@ struct nadb_rec *nadb_attempt__rec_of(
     rec->version = found->stamp & (((uint64_t)1 << NADB_REC_VERSION_BITS) - 1);
     rec->created_ms = entry->created_ms & (NADB_TIME_MS_LIMIT - 1);
     rec->updated_ms = entry->updated_ms & (NADB_TIME_MS_LIMIT - 1);
-    rec->accessed_s = entry->accessed_s & ((1u << NADB_REC_ACCESSED_BITS) - 1);
+    uint64_t accessed_s = entry->accessed_s != 0 ? entry->accessed_s : entry->updated_ms / 1000;
+    rec->accessed_s = accessed_s & ((1u << NADB_REC_ACCESSED_BITS) - 1);
     return rec;
 }
 
@@ -560,7 +561,7 @@ bool nadb_shared__wants_value(
         return true;
     }
     bool had_value = item->ask.op.wants_value;
-    item->wants_value = true;
+    item->wants_value = item->wants_accessed = true;
     if (!is_here(attempt, item)) {
         return false;
     }

@@ -21,8 +21,8 @@ struct nadb_item {
     struct nadb_ask ask;            /* FETCH */
     struct nadb_keyspace *keyspace; /* referenced */
     uint64_t hash;
-    bool wants_value; /* the next fetch must bring it */
-    bool is_seen;     /* the handler has looked at it: the commit depends on it */
+    bool wants_value, wants_accessed; /* the next fetch must bring it */
+    bool is_seen;                     /* the handler has looked at it: the commit depends on it */
     bool is_changed;
     bool has_own_times; /* the handler said when it was created */
     bool is_loaded;     /* its record was put into the index for this run */
@@ -86,6 +86,7 @@ struct nadb_shared {
     struct nadb_attempt *running; /* whose handler is running; NULL: none */
     struct nadb_op **gathered;
     size_t gathered_count, gathered_cap;
+    uint64_t gathered_since_us;   /* the first of them */
     struct nadb_shared_job *jobs; /* `job_count` */
     size_t job_count;
     struct nadb_job tend_job;
