@@ -55,6 +55,7 @@ struct batch {
     size_t chunk_count;
     uint32_t *open; /* chunk of each group that may grow, + 1; 0: none */
     bool has_commits;
+    size_t chunk_ops_max;
 };
 
 /* ---- names ---- */
@@ -126,7 +127,7 @@ static void add_to_chunk(struct batch *batch, uint32_t index, const struct chunk
     struct chunk *chunk = batch->open[group] > 0 ? &batch->chunks[batch->open[group] - 1] : NULL;
     batch->next[index] = UINT32_MAX;
     if (chunk == NULL || chunk->kind != part->kind || part->kind == CHUNK_SINGLE ||
-        part->kind == CHUNK_EPOCHS || chunk->ops == CHUNK_OPS ||
+        part->kind == CHUNK_EPOCHS || chunk->ops == batch->chunk_ops_max ||
         chunk->items + part->items > CHUNK_ITEMS || chunk->bytes + part->bytes > CHUNK_BYTES) {
         chunk = &batch->chunks[batch->chunk_count++];
         *chunk = *part;
@@ -176,6 +177,7 @@ static void send_values(struct batch *batch, struct chunk *chunk)
     nadb_redis_make_base(batch->redis, chunk->partition, &base);
     nadb_redis_lane_begin(
         lane, nadb_redis_slot(nadb_redis_base_slice(&base)), false, 1 + chunk->ops);
+    lane->call->can_be_parted = chunk->ops > 1 && !batch->has_commits;
     nadb_redis_out_arg(&lane->out, NADB_SLICE("MGET"));
     for (uint32_t i = chunk->first; i != UINT32_MAX; i = batch->next[i]) {
         write_record_name(batch, batch->ops[i], batch->partitions[i]);
@@ -641,12 +643,17 @@ static void read_on(struct batch *batch)
     }
 }
 
-void nadb_redis_run_batch(struct nadb_redis *redis, struct nadb_redis_lane *lane,
-    const struct nadb_shared_settings *settings, struct nadb_op *const *ops, size_t count)
+static void run_round(struct nadb_redis *redis, struct nadb_redis_lane *lane,
+    const struct nadb_shared_settings *settings, struct nadb_op *const *ops, size_t count,
+    size_t chunk_ops_max)
 {
     size_t groups = redis->is_cluster ? redis->partitions : 1;
-    struct batch batch = {
-        .redis = redis, .lane = lane, .settings = settings, .ops = ops, .count = count};
+    struct batch batch = {.redis = redis,
+        .lane = lane,
+        .settings = settings,
+        .ops = ops,
+        .count = count,
+        .chunk_ops_max = chunk_ops_max};
     batch.partitions = nadb_mem_alloc(count * sizeof(*batch.partitions));
     batch.next = nadb_mem_alloc(count * sizeof(*batch.next));
     batch.chunks = nadb_mem_alloc(count * sizeof(*batch.chunks));
@@ -665,4 +672,46 @@ void nadb_redis_run_batch(struct nadb_redis *redis, struct nadb_redis_lane *lane
     nadb_mem_free(batch.next);
     nadb_mem_free(batch.chunks);
     nadb_mem_free(batch.open);
+}
+
+/* Was it turned away because its key is elsewhere than others of the same command? */
+static bool was_parted(const struct nadb_op *op)
+{
+    return op->kind == NADB_OP_FETCH && op->err == NADB_EENGINE &&
+           strncmp(op->error.text, "TRYAGAIN", strlen("TRYAGAIN")) == 0;
+}
+
+/* While a slot is moved some of its keys are here and some there: those are fetched one by one. Not
+ * where there are commits, which would have to come behind. */
+static void fetch_apart(struct nadb_redis *redis, struct nadb_redis_lane *lane,
+    const struct nadb_shared_settings *settings, struct nadb_op *const *ops, size_t count)
+{
+    struct nadb_op **parted = NULL;
+    size_t parted_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (ops[i]->kind == NADB_OP_COMMIT) {
+            parted_count = 0;
+            break;
+        }
+        if (was_parted(ops[i])) {
+            parted = parted != NULL ? parted : nadb_mem_alloc(count * sizeof(struct nadb_op *));
+            parted[parted_count++] = ops[i];
+        }
+    }
+    for (size_t i = 0; i < parted_count; i++) {
+        nadb_redis_fail_op(parted[i], NADB_OK, &(struct nadb_error){.code = NADB_OK});
+    }
+    if (parted_count > 0) {
+        run_round(redis, lane, settings, parted, parted_count, 1);
+    }
+    nadb_mem_free(parted);
+}
+
+void nadb_redis_run_batch(struct nadb_redis *redis, struct nadb_redis_lane *lane,
+    const struct nadb_shared_settings *settings, struct nadb_op *const *ops, size_t count)
+{
+    run_round(redis, lane, settings, ops, count, CHUNK_OPS);
+    if (redis->is_cluster) {
+        fetch_apart(redis, lane, settings, ops, count);
+    }
 }

@@ -476,6 +476,9 @@ static bool is_worth_again(struct nadb_redis_lane *lane, struct nadb_redis_call 
         peer_at(lane, call->server)->link.must_load = true;
         return call->redirects < REDIRECTS_MAX && ++call->redirects > 0;
     }
+    if (begins(reply, "TRYAGAIN") && call->can_be_parted) {
+        return false; /* at once, before the slot has been moved */
+    }
     if (begins(reply, "TRYAGAIN") || begins(reply, "CLUSTERDOWN")) {
         *must_pause = true;
         *must_refresh = true;

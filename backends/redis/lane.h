@@ -24,7 +24,8 @@ struct nadb_redis_call {
     /* the question */
     size_t from, len; /* of the lane's `out` */
     uint32_t slot;
-    bool is_write; /* must not be executed twice */
+    bool is_write;      /* must not be executed twice */
+    bool can_be_parted; /* its keys may be asked for one by one, where they cannot together */
     /* the outcome */
     redisReply *reply; /* owned; NULL: err says why */
     enum nadb_err err;
