@@ -1,7 +1,7 @@
-/* One connection to a server of the engine. It is opened when it is needed, greeted (user, database,
- * scripts) and closed at the first thing that goes wrong; after a failure it is not tried again for
- * a while that grows, so that who needs it learns so at once. Never waits beyond a deadline.
- * Thread: the lane's. */
+/* One connection to a server of the engine. It is opened when it is needed, greeted (user,
+ * database, scripts) and closed at the first thing that goes wrong; after a failure it is not tried
+ * again for a while that grows, so that who needs it learns so at once. Never waits beyond a
+ * deadline. Thread: the lane's. */
 #ifndef NADB_BACKENDS_REDIS_LINK_H
 #define NADB_BACKENDS_REDIS_LINK_H
 
@@ -33,7 +33,8 @@ void nadb_redis_link_close(struct nadb_redis_link *link); /* can be opened again
 NADB_MUST_CHECK enum nadb_err nadb_redis_link_open(
     struct nadb_redis_link *link, uint64_t deadline_us, struct nadb_error *reterr);
 
-/* Sends commands and gives their `count` replies, which the caller frees. On failure it is closed. */
+/* Sends commands and gives their `count` replies, which the caller frees. On failure it is closed.
+ * */
 NADB_MUST_CHECK enum nadb_err nadb_redis_link_talk(struct nadb_redis_link *link,
     struct nadb_slice commands, redisReply **ret, size_t count, uint64_t deadline_us,
     struct nadb_error *reterr);

@@ -4,14 +4,14 @@
  *     <prefix>{<partition>}k:<space>        its keys, by the time they end; +inf: never
  *     <prefix>{<partition>}t:<space><tag>   keys that carry a tag, by the time they end
  *     <prefix>{<partition>}T:<space>        tags that have such a set
- *     <prefix>{<partition>}e:<space>        't<tag>', 'a' (everything), 'h' (the horizon: the newest
- *                                           that is forgotten) by the epoch of invalidation
+ *     <prefix>{<partition>}e:<space>        't<tag>', 'a' (everything), 'h' (the newest that is
+ *                                           forgotten) by the epoch of their invalidation
  *     <prefix>{<partition>}n                spaces that have keys
  *     <prefix>{0}epoch                      the newest epoch that was given out
  *     <prefix>meta, <prefix>writers         format and partitions; how many writers there were
  *
- * The partition is the hash tag of a cluster: what belongs to it is on one server and changes in one
- * script. A space is '<db>:', or '<db>.<length>.<namespace>:' of a namespace. Thread: any. */
+ * The partition is the hash tag of a cluster: what belongs to it is on one server and changes in
+ * one script. A space is '<db>:', or '<db>.<length>.<namespace>:' of a namespace. Thread: any. */
 #ifndef NADB_BACKENDS_REDIS_NAMES_H
 #define NADB_BACKENDS_REDIS_NAMES_H
 

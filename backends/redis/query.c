@@ -1,8 +1,8 @@
 /* This file runs operations that concern a whole keyspace: each asks all partitions, in one go.
  *
  * A single server is asked for many partitions by one call; a cluster by one call each. What takes
- * the engine long (selecting, removing) is one call for each partition anywhere, so that others have
- * their turn in between. */
+ * the engine long (selecting, removing) is one call for each partition anywhere, so that others
+ * have their turn in between. */
 #include <stdlib.h>
 
 #include "backends/redis/program.h"

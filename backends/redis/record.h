@@ -16,8 +16,8 @@
  *         56    .  tags (packed), value
  *
  * Bytes 44 to 55 stand for themselves: a script takes them over from the record that is replaced.
- * The scripts know this layout (lua/common.lua). Checksums are seeded with the record's name, so one
- * that was copied to another does not verify. Thread: any. */
+ * The scripts know this layout (lua/common.lua). Checksums are seeded with the record's name, so
+ * one that was copied to another does not verify. Thread: any. */
 #ifndef NADB_BACKENDS_REDIS_RECORD_H
 #define NADB_BACKENDS_REDIS_RECORD_H
 

@@ -1,7 +1,7 @@
 /* What the files of this backend share: the instance, and what an operation is given.
  *
- * Thread: a lane belongs to one run at a time; the rest of the instance is immutable after open, has
- * a lock or is atomic. */
+ * Thread: a lane belongs to one run at a time; the rest of the instance is immutable after open,
+ * has a lock or is atomic. */
 #ifndef NADB_BACKENDS_REDIS_REDIS_INTERNAL_H
 #define NADB_BACKENDS_REDIS_REDIS_INTERNAL_H
 

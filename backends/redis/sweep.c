@@ -1,6 +1,6 @@
-/* This file takes members whose time is over out of the indexes, a little at a time: the engine ends
- * records by itself, but knows nothing of the sets that name them. Nothing depends on it but memory:
- * a member that is due is never counted. */
+/* This file takes members whose time is over out of the indexes, a little at a time: the engine
+ * ends records by itself, but knows nothing of the sets that name them. Nothing depends on it but
+ * memory: a member that is due is never counted. */
 #include "backends/redis/redis_internal.h"
 
 #define STEPS_MAX   64u

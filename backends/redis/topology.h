@@ -36,7 +36,8 @@ void nadb_redis_topology_url(
 uint16_t nadb_redis_topology_find(struct nadb_redis_topology *topology, uint32_t slot);
 
 /* The server at "host:port", added when it is new; "" as host: that of `from`. NO_SERVER: the text
- * is malformed or there are too many. With `slot` below NADB_REDIS_SLOTS it has that from now on. */
+ * is malformed or there are too many. With `slot` below NADB_REDIS_SLOTS it has that from now on.
+ * */
 uint16_t nadb_redis_topology_add(
     struct nadb_redis_topology *topology, struct nadb_slice address, uint16_t from, uint32_t slot);
 

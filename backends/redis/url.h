@@ -1,5 +1,6 @@
-/* Where an engine is: redis://[user:password@]host:port[/db] or unix://[user:password@]/path[?db=n].
- * Users, passwords and paths may have %XX for what would not fit. Thread: any. */
+/* Where an engine is: redis://[user:password@]host:port[/db] or
+ * unix://[user:password@]/path[?db=n]. Users, passwords and paths may have %XX for what would not
+ * fit. Thread: any. */
 #ifndef NADB_BACKENDS_REDIS_URL_H
 #define NADB_BACKENDS_REDIS_URL_H
 

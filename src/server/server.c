@@ -6,6 +6,7 @@
  * anything is changed, and a reply must not leave before what it promises is true. */
 #include "src/server/server.h"
 
+#include <string.h>
 #include <unistd.h>
 
 #include "src/base/clock.h"
@@ -328,13 +329,47 @@ static void init_server(struct nadb_server_loop *loop, const struct nadb_server_
         &loop->executor, &loop->uv, (unsigned)opts->config->io_threads, begin_turn, loop);
 }
 
+/* Seeds of a cluster that are looked at; one that answers is enough. */
+#define REDIS_URLS_MAX 64
+
+/* The place of "wait" among the words of redis-startup. */
+#define REDIS_STARTUP_WAIT 0
+
+/* Ends each word of `text`, which blanks part, and lists them. */
+static size_t split_words(char *text, const char **words, size_t words_max)
+{
+    size_t count = 0;
+    while (count < words_max) {
+        text += strspn(text, " ");
+        if (*text == '\0') {
+            break;
+        }
+        words[count++] = text;
+        text += strcspn(text, " ");
+        if (*text != '\0') {
+            *text++ = '\0';
+        }
+    }
+    return count;
+}
+
 static void make_store(struct nadb_server_loop *loop, const struct nadb_backend_ops *backend_ops)
 {
     const struct nadb_config *config = loop->server.config;
+    char *urls_text = nadb_mem_strdup(config->redis_url);
+    const char *urls[REDIS_URLS_MAX];
     struct nadb_backend_opts backend_opts = {
         .dir = config->dir,
         .segment_size_bytes = config->segment_size,
         .replay_values_max = (uint64_t)config->maxmemory / NADB_STORE_LOAD_SHARE,
+        .urls = urls,
+        .url_count = split_words(urls_text, urls, REDIS_URLS_MAX),
+        .is_cluster = config->redis_cluster,
+        .prefix = config->redis_prefix,
+        .partitions = (uint32_t)config->redis_partitions,
+        .timeout_ms = config->redis_timeout,
+        .pool_size = (unsigned)config->redis_pool_size,
+        .may_wait = config->redis_startup == REDIS_STARTUP_WAIT,
     };
     struct nadb_store_opts opts = {
         .clock = loop->server.clock,
@@ -349,6 +384,7 @@ static void make_store(struct nadb_server_loop *loop, const struct nadb_backend_
         .databases = (uint64_t)config->databases,
         .namespaces_max = (uint64_t)config->namespaces_max,
     };
+    nadb_mem_free(urls_text);
     loop->server.store = nadb_store_new(&opts);
     set_memory(loop->server.store, config);
     set_compression(loop->server.store, config);

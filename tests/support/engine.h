@@ -1,6 +1,6 @@
-/* redis-server for tests: on loopback ports of its own, with its files in a directory of the test's,
- * one alone or a cluster. Ended by process number, or by the kernel when the test dies. What cannot
- * be had aborts the test, but for the program itself: ask nadb_engine_exists first. */
+/* redis-server for tests: on loopback ports of its own, with its files in a directory of the
+ * test's, one alone or a cluster. Ended by process number, or by the kernel when the test dies.
+ * What cannot be had aborts the test, but for the program itself: ask nadb_engine_exists first. */
 #ifndef NADB_TESTS_SUPPORT_ENGINE_H
 #define NADB_TESTS_SUPPORT_ENGINE_H
 
