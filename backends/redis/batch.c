@@ -12,6 +12,7 @@
 #include "src/base/clock.h"
 #include "src/base/codec.h"
 #include "src/base/mem.h"
+#include "src/base/parse.h"
 
 #define CHUNK_OPS   64u
 #define CHUNK_ITEMS 512u
@@ -92,9 +93,17 @@ static void write_record_name(struct batch *batch, const struct nadb_op *op, uin
 
 /* ---- into chunks ---- */
 
-static size_t change_args(const struct nadb_change *change)
+/* Alone in its commit, without tags and deadline: most of all. */
+static bool is_plain(const struct nadb_op *op, const struct nadb_change *change)
 {
-    return change->entry.kind == NADB_ENTRY_PUT ? 3 : 2;
+    const struct nadb_entry *entry = &change->entry;
+    return op->check_count + op->change_count == 1 && entry->kind == NADB_ENTRY_PUT &&
+           change->keeps_created && entry->tags.len == 0 && entry->expire_ms == 0;
+}
+
+static size_t change_args(const struct nadb_op *op, const struct nadb_change *change)
+{
+    return change->entry.kind != NADB_ENTRY_PUT ? 2 : is_plain(op, change) ? 4 : 5;
 }
 
 /* The size of a commit, and its partition; false: its keys have several. */
@@ -111,7 +120,7 @@ static bool measure_commit(
         const struct nadb_change *change = is_check ? NULL : &op->changes[i - op->check_count];
         struct nadb_slice key = is_check ? op->checks[i].key : change->entry.key;
         uint32_t of_key = nadb_redis_partition(key, batch->redis->partitions);
-        ret->args += is_check ? (op->checks[i].is_epoch ? 3 : 2) : change_args(change);
+        ret->args += is_check ? (op->checks[i].is_epoch ? 3 : 2) : change_args(op, change);
         ret->bytes += is_check ? 0 : change->entry.value.len;
         is_one = is_one && (is_first || of_key == partition);
         partition = of_key;
@@ -158,10 +167,10 @@ static void plan_op(struct batch *batch, uint32_t index)
             return; /* nothing to check, nothing to change: it has gone well */
         }
     } else {
-        bool is_plain = op->wants_value && !op->wants_accessed;
+        bool is_simple = op->wants_value && !op->wants_accessed;
         partition = nadb_redis_partition(op->key, batch->redis->partitions);
         part.kind = op->kind == NADB_OP_TAG_EPOCHS ? CHUNK_EPOCHS
-                    : is_plain                     ? CHUNK_VALUES
+                    : is_simple                    ? CHUNK_VALUES
                                                    : CHUNK_SINGLE;
     }
     part.partition = batch->partitions[index] = partition;
@@ -227,11 +236,15 @@ static void send_epochs(struct batch *batch, struct chunk *chunk)
     chunk->call = nadb_redis_lane_end(lane);
 }
 
-/* An item's head; its `number` is a stamp or an epoch. What the name has is filled in behind. */
-static size_t write_meta(struct batch *batch, char op, bool is_last, uint64_t number)
+/* An item's head; its `number` is a stamp or an epoch, `expire_ms` a deadline. What the name has is
+ * filled in behind. */
+static size_t write_meta(
+    struct batch *batch, char op, bool is_last, uint64_t number, uint64_t expire_ms)
 {
     struct nadb_redis_out *out = &batch->lane->out;
-    char *meta = nadb_redis_out_begin(out, META_LEN);
+    char expire[NADB_I64_TEXT_MAX];
+    size_t expire_len = expire_ms > 0 ? nadb_format_u64(expire, expire_ms) : 0;
+    char *meta = nadb_redis_out_begin(out, META_LEN + expire_len);
     size_t at = 0;
     if (meta != NULL) {
         at = (size_t)(meta - out->buf.data);
@@ -239,6 +252,7 @@ static size_t write_meta(struct batch *batch, char op, bool is_last, uint64_t nu
         meta[0] = op;
         meta[1] = is_last;
         nadb_put_u64(meta + 6, number);
+        memcpy(meta + META_LEN, expire, expire_len);
     }
     nadb_redis_out_end(out);
     return at;
@@ -261,12 +275,12 @@ static void write_item_name(struct batch *batch, size_t meta_at, char type, stru
 static void write_check(struct batch *batch, const struct nadb_check *check, bool is_last)
 {
     if (!check->is_epoch) {
-        size_t meta = write_meta(batch, 'c', is_last, check->stamp);
+        size_t meta = write_meta(batch, 'c', is_last, check->stamp, 0);
         write_item_name(batch, meta, 'r', check->place, check->key, check->key);
         return;
     }
     struct nadb_redis_out *out = &batch->lane->out;
-    size_t meta = write_meta(batch, 'e', is_last, check->epoch);
+    size_t meta = write_meta(batch, 'e', is_last, check->epoch, 0);
     write_item_name(batch, meta, 'e', check->place, check->key, nadb_slice_of(NULL, 0));
     char *at = nadb_redis_out_begin(out, 1 + check->tag.len);
     if (at != NULL) {
@@ -299,36 +313,58 @@ static struct nadb_slice pack_value(
     return nadb_slice_of(lane->scratch.data, len);
 }
 
-static void write_record(
-    struct batch *batch, const struct nadb_entry *entry, size_t name_at, size_t name_len)
+/* The record in the parts that the script puts together; of a plain one it knows the first. */
+static void write_record(struct batch *batch, const struct nadb_entry *entry, bool is_plain_one,
+    size_t name_at, size_t name_len)
 {
     struct nadb_redis_out *out = &batch->lane->out;
     struct nadb_redis_record record = {.entry = *entry};
     record.stamp = atomic_fetch_add(&batch->redis->next_stamp, 1);
     record.entry.value = pack_value(batch, entry->value, &record.entry.codec);
     record.entry.raw_len = (uint32_t)entry->value.len;
-    size_t head_len = NADB_REDIS_RECORD_HEAD + entry->tags.len;
-    char *at = nadb_redis_out_begin(out, head_len + record.entry.value.len);
+    char head[NADB_REDIS_RECORD_HEAD];
+    nadb_redis_record_write(&record, nadb_slice_of(out->buf.data + name_at, name_len), head);
+    if (!is_plain_one) {
+        nadb_redis_out_arg(out, nadb_slice_of(head, NADB_REDIS_RECORD_BEGIN));
+    }
+    nadb_redis_out_arg(out, nadb_slice_of(head + NADB_REDIS_RECORD_BEGIN,
+                                NADB_REDIS_RECORD_CREATED - NADB_REDIS_RECORD_BEGIN));
+    size_t head_left = NADB_REDIS_RECORD_HEAD - NADB_REDIS_RECORD_CREATED;
+    char *at = nadb_redis_out_begin(out, head_left + entry->tags.len + record.entry.value.len);
     if (at != NULL) {
-        nadb_redis_record_write(&record, nadb_slice_of(out->buf.data + name_at, name_len), at);
+        memcpy(at, head + NADB_REDIS_RECORD_CREATED, head_left);
+        at += head_left;
+        if (entry->tags.len > 0) {
+            memcpy(at, entry->tags.data, entry->tags.len);
+        }
         if (record.entry.value.len > 0) {
-            memcpy(at + head_len, record.entry.value.data, record.entry.value.len);
+            memcpy(at + entry->tags.len, record.entry.value.data, record.entry.value.len);
         }
     }
     nadb_redis_out_end(out);
 }
 
-static void write_change(struct batch *batch, const struct nadb_change *change, bool is_last)
+static char change_letter(const struct nadb_op *op, const struct nadb_change *change)
+{
+    if (change->entry.kind != NADB_ENTRY_PUT) {
+        return 'D';
+    }
+    return is_plain(op, change) ? 'Q' : change->keeps_created ? 'p' : 'P';
+}
+
+static void write_change(
+    struct batch *batch, const struct nadb_op *op, const struct nadb_change *change, bool is_last)
 {
     struct nadb_redis_out *out = &batch->lane->out;
     const struct nadb_entry *entry = &change->entry;
     bool is_put = entry->kind == NADB_ENTRY_PUT;
-    size_t meta = write_meta(batch, !is_put ? 'D' : change->keeps_created ? 'p' : 'P', is_last, 0);
+    size_t meta =
+        write_meta(batch, change_letter(op, change), is_last, 0, is_put ? entry->expire_ms : 0);
     write_item_name(batch, meta, 'r', change->place, entry->key, entry->key);
     if (is_put && !out->is_full) {
         size_t name_len = nadb_get_u16(out->buf.data + meta + 2) +
                           nadb_get_u16(out->buf.data + meta + 4) + 2u + entry->key.len;
-        write_record(batch, entry, out->buf.len - 2 - name_len, name_len);
+        write_record(batch, entry, is_plain(op, change), out->buf.len - 2 - name_len, name_len);
     }
 }
 
@@ -345,7 +381,7 @@ static void send_commits(struct batch *batch, struct chunk *chunk)
             write_check(batch, &op->checks[j], j + 1 == op->check_count && op->change_count == 0);
         }
         for (size_t j = 0; j < op->change_count; j++) {
-            write_change(batch, &op->changes[j], j + 1 == op->change_count);
+            write_change(batch, op, &op->changes[j], j + 1 == op->change_count);
         }
     }
     chunk->call = nadb_redis_lane_end(lane);

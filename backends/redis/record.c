@@ -6,19 +6,20 @@
 
 enum {
     AT_FORMAT = 0,
-    AT_CODEC = 1,
-    AT_ZERO = 2,
     AT_TAGS_LEN = 4,
-    AT_STAMP = 8,
-    AT_UPDATED = 16,
-    AT_EXPIRE = 24,
-    AT_RAW_LEN = 32,
-    AT_VALUE_SUM = 36,
-    AT_HEAD_SUM = 40,
-    AT_CREATED_SUM = 44,
-    AT_CREATED = 48,
+    AT_EXPIRE = 8,
+    AT_CREATED_SUM = 16,
+    AT_CREATED = 20,
+    AT_STAMP = 28,
+    AT_UPDATED = 36,
+    AT_RAW_LEN = 44,
+    AT_CODEC = 48,
+    AT_VALUE_SUM = 52,
+    AT_HEAD_SUM = 56,
 };
-_Static_assert(AT_CREATED + sizeof(uint64_t) == NADB_REDIS_RECORD_HEAD, "the head ends there");
+_Static_assert(AT_CREATED_SUM == NADB_REDIS_RECORD_BEGIN, "the first part ends there");
+_Static_assert(AT_STAMP == NADB_REDIS_RECORD_CREATED, "the second part ends there");
+_Static_assert(AT_HEAD_SUM + sizeof(uint32_t) == NADB_REDIS_RECORD_HEAD, "the head ends there");
 
 static uint64_t seed_of(struct nadb_slice name)
 {
@@ -27,12 +28,13 @@ static uint64_t seed_of(struct nadb_slice name)
 
 static uint32_t head_sum(const char *head, struct nadb_slice tags, uint64_t seed)
 {
-    uint64_t sum = nadb_checksum64(head, AT_HEAD_SUM, seed);
+    uint64_t sum = nadb_checksum64(head, AT_CREATED_SUM, seed);
+    sum = nadb_checksum64(head + AT_STAMP, AT_HEAD_SUM - AT_STAMP, sum);
     return tags.len == 0 ? (uint32_t)sum : nadb_checksum32(tags.data, tags.len, sum);
 }
 
-void nadb_redis_record_write(
-    const struct nadb_redis_record *record, struct nadb_slice name, char *out)
+void nadb_redis_record_write(const struct nadb_redis_record *record, struct nadb_slice name,
+    char out[NADB_REDIS_RECORD_HEAD])
 {
     const struct nadb_entry *entry = &record->entry;
     uint64_t seed = seed_of(name);
@@ -48,9 +50,6 @@ void nadb_redis_record_write(
     nadb_put_u32(out + AT_HEAD_SUM, head_sum(out, entry->tags, seed));
     nadb_put_u64(out + AT_CREATED, entry->created_ms);
     nadb_put_u32(out + AT_CREATED_SUM, nadb_checksum32(out + AT_CREATED, sizeof(uint64_t), seed));
-    if (entry->tags.len > 0) {
-        memcpy(out + NADB_REDIS_RECORD_HEAD, entry->tags.data, entry->tags.len);
-    }
 }
 
 size_t nadb_redis_record_head_len(struct nadb_slice bytes)
@@ -105,7 +104,7 @@ bool nadb_redis_record_read(
         .updated_ms = nadb_get_u64(head + AT_UPDATED),
         .expire_ms = nadb_get_u64(head + AT_EXPIRE),
     };
-    if (nadb_get_u16(head + AT_ZERO) != 0 || entry.codec > NADB_CODEC_ZLIB ||
+    if (entry.codec > NADB_CODEC_ZLIB ||
         nadb_get_u32(head + AT_HEAD_SUM) != head_sum(head, entry.tags, seed) ||
         nadb_get_u32(head + AT_CREATED_SUM) !=
             nadb_checksum32(head + AT_CREATED, sizeof(uint64_t), seed) ||

@@ -2,16 +2,18 @@
 --
 --     op, flags (1: the last of its commit), u16 length of the base, u16 of the space, 8 bytes
 --
---     'c' name                the record has the stamp in the 8 bytes (0: there is none)
---     'e' name, member        the epoch of the member of this set is the 8 bytes
---     'P' name, record        is now the record; 'p': but for the time of its creation
---     'D' name                there is no record
+--     'c' name                         the record has the stamp in the 8 bytes (0: there is none)
+--     'e' name, member                 the epoch of the member of this set is the 8 bytes
+--     'P' name, begin, created, rest   the three are now the record; meta ends in its deadline
+--     'p' the same                     but for the time of its creation, if there is a record
+--     'Q' name, created, rest          as 'p', begins with PLAIN, and is alone in its commit
+--     'D' name                         there is no record
 --
 -- Gives 1 when all of them went well; else for each 1, 0 (a check did not hold) or an error.
 --
 -- What may fail for reasons of the engine fails at the first write, an idle one: behind it this
 -- engine refuses no write for want of memory, so a record and its index never get out of step.
-local probe, full = try('SETRANGE', KEYS[1], 0, ''), nil
+local probe, full = try('SETRANGE', KEYS[1], '0', ''), nil
 if type(probe) == 'table' then
     full = error_text(probe)
     if sub(full, 1, 4) ~= 'OOM ' then
@@ -19,6 +21,7 @@ if type(probe) == 'table' then
     end
 end
 
+local CHECK, EPOCH, PUT, PUT_PLAIN, DELETE = 99, 101, 80, 81, 68
 local noted_spaces, noted_tags = {}, {}
 
 local function split(name, meta)
@@ -58,43 +61,36 @@ local function add_member(base, space, tag, key, score)
     end
 end
 
-local function write(name, record, at)
-    if at then
-        call('SET', name, record, 'PXAT', at)
-    else
-        call('SET', name, record)
-    end
-end
-
-local function put(name, meta, record, old)
-    local expire = sub(record, 25, 32)
-    local at = expire ~= NONE8 and u64(record, 25)
-    if at and at <= now_ms() then
+-- `begin`, `created`, `rest`: the record in its parts; `at`: its deadline, as text, or ''.
+local function put(name, meta, begin, created, rest, at, old)
+    if at ~= '' and tonumber(at) <= now_ms() then
         return delete(name, meta, old)
     end
     local is_known = is_record(old)
-    if is_known and byte(meta, 1) == 112 and sub(old, 45, 56) ~= sub(record, 45, 56) then
-        record = sub(record, 1, 44) .. sub(old, 45, 56) .. sub(record, 57)
+    if is_known and byte(meta, 1) ~= PUT then
+        created = sub(old, 17, 28)
     end
-    local is_same_time = is_known and sub(old, 25, 32) == expire
-    local tags_len = sub(record, 5, 8)
-    if is_same_time and tags_len == NONE4 and sub(old, 5, 8) == NONE4 then
-        return write(name, record, at)
-    end
+    local is_same_time = is_known and sub(old, 9, 16) == sub(begin, 9, 16)
     local base, space, key = split(name, meta)
-    local old_tags, left, score = tags_of(base, space, name, old), {}, at or '+inf'
-    write(name, record, at)
+    local old_tags, left = tags_of(base, space, name, old), {}
+    if at ~= '' then
+        call('SET', name, begin .. created .. rest, 'PXAT', at)
+    else
+        call('SET', name, begin .. created .. rest)
+        at = '+inf'
+    end
     if not is_same_time then
-        call('ZADD', base .. 'k:' .. space, score, key)
+        call('ZADD', base .. 'k:' .. space, at, key)
         note_space(base, space)
     end
     for i = 1, #old_tags do
         left[old_tags[i]] = true
     end
-    local tags = unpack_tags(sub(record, HEAD + 1, HEAD + struct.unpack('<I4', tags_len)))
+    local tags_at = HEAD - 28 + 1
+    local tags = unpack_tags(sub(rest, tags_at, tags_at - 1 + struct.unpack('<I4', begin, 5)))
     for i = 1, #tags do
         if not (is_same_time and left[tags[i]]) then
-            add_member(base, space, tags[i], key, score)
+            add_member(base, space, tags[i], key, at)
         end
         left[tags[i]] = nil
     end
@@ -105,8 +101,7 @@ local function put(name, meta, record, old)
 end
 
 -- How many arguments an item has, its meta included: by the code of its op.
-local ARGS = {[99] = 2, [101] = 3, [80] = 3, [112] = 3, [68] = 2}
-local CHECK, EPOCH, DELETE = 99, 101, 68
+local ARGS = {[99] = 2, [101] = 3, [80] = 5, [112] = 5, [81] = 4, [68] = 2}
 
 local heads = {}
 
@@ -114,7 +109,7 @@ local heads = {}
 local function head_of(name)
     local head = heads[name]
     if not head then
-        head = call('GETRANGE', name, 0, HEAD - 1)
+        head = call('GETRANGE', name, '0', LAST)
         heads[name] = head
     end
     return head
@@ -125,7 +120,7 @@ local function does_hold(at, op)
     local want = sub(meta, 7, 14)
     if op == CHECK then
         local head = head_of(name)
-        return want == NONE8 and head == '' or sub(head, 9, 16) == want
+        return want == NONE8 and head == '' or sub(head, 29, 36) == want
     end
     local member = ARGV[at + 2]
     local score = call('ZSCORE', name, member)
@@ -161,7 +156,8 @@ local function change(at)
         delete(name, ARGV[at], head_of(name))
         heads[name] = nil
     elseif op ~= CHECK and op ~= EPOCH then
-        put(name, ARGV[at], ARGV[at + 2], head_of(name))
+        put(name, ARGV[at], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], sub(ARGV[at], 15),
+            head_of(name))
         heads[name] = nil
     end
     return at + ARGS[op]
@@ -179,13 +175,15 @@ end
 -- One blind change: what most commits are.
 local function commit_single(at, op)
     local name = ARGV[at + 1]
-    local old = call('GETRANGE', name, 0, HEAD - 1)
+    local old = call('GETRANGE', name, '0', LAST)
     if op == DELETE then
         delete(name, ARGV[at], old)
     elseif full then
         return full
+    elseif op == PUT_PLAIN then
+        put(name, ARGV[at], PLAIN, ARGV[at + 2], ARGV[at + 3], '', old)
     else
-        put(name, ARGV[at], ARGV[at + 2], old)
+        put(name, ARGV[at], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], sub(ARGV[at], 15), old)
     end
     return 1
 end
@@ -200,9 +198,8 @@ local function stop_of(at)
     end
 end
 
-local results, count, is_fine, at = {}, 0, true, 1
-while at <= #ARGV do
-    local op, flags = byte(ARGV[at], 1, 2)
+-- The commit at `at`: its verdict.
+local function run(at, op, flags)
     local went, verdict
     if flags == 1 and op ~= CHECK and op ~= EPOCH then
         went, verdict = pcall(commit_single, at, op)
@@ -211,11 +208,34 @@ while at <= #ARGV do
         went, verdict = pcall(commit, at)
     end
     if not went then
-        verdict = error_text(type(verdict) == 'table' and verdict or {err = verdict})
+        return error_text(type(verdict) == 'table' and verdict or {err = verdict})
+    end
+    return verdict
+end
+
+local results, count, at, last = nil, 0, 1, #ARGV
+while at <= last do
+    local op, flags = byte(ARGV[at], 1, 2)
+    local verdict = 1
+    local old = op == PUT_PLAIN and not full and try('GETRANGE', ARGV[at + 1], '0', LAST)
+    if old and type(old) == 'string' and sub(old, 1, 16) == PLAIN then
+        -- In place of one with the same place in the index: most of all commits.
+        local reply = try('SET', ARGV[at + 1], PLAIN .. sub(old, 17, 28) .. ARGV[at + 3])
+        verdict = reply.err and error_text(reply) or 1
+        at = at + 4
+    else
+        verdict = run(at, op, flags)
+        at = stop_of(at)
+    end
+    if verdict ~= 1 and not results then
+        results = {}
+        for i = 1, count do
+            results[i] = 1
+        end
     end
     count = count + 1
-    results[count] = verdict
-    is_fine = is_fine and verdict == 1
-    at = stop_of(at)
+    if results then
+        results[count] = verdict
+    end
 end
-return is_fine and 1 or results
+return results or 1

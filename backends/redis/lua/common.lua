@@ -1,7 +1,8 @@
 -- What all scripts share: the engine's clock, the layout of records (record.h), and the index.
 local call, try = redis.call, redis.pcall
 local sub, byte, floor = string.sub, string.byte, math.floor
-local HEAD, NONE4, NONE8 = 56, '\0\0\0\0', '\0\0\0\0\0\0\0\0'
+local HEAD, LAST, NONE4, NONE8 = 60, '35', '\0\0\0\0', '\0\0\0\0\0\0\0\0'
+local PLAIN = '\1\0\0\0' .. NONE4 .. NONE8 -- how a record without tags and deadline begins
 local CHUNK = 500 -- how many arguments go into one command; unpack has a bound
 
 local function u64(bytes, at)
@@ -17,8 +18,10 @@ local function now_ms()
     return clock
 end
 
+-- By its first bytes, up to LAST: all that is looked at here, but for the tags. It is text, as are
+-- other numbers of commands: the engine takes long to make text of a number.
 local function is_record(head)
-    return #head == HEAD and byte(head, 1) == 1
+    return #head >= 36 and byte(head, 1) == 1
 end
 
 local function unpack_tags(packed)
@@ -64,7 +67,7 @@ local function remove_all(base, space, keys, named)
     local names, keys_by_tag = {}, {}
     for i = 1, #keys do
         local name = base .. 'r:' .. space .. keys[i]
-        local head = try('GETRANGE', name, 0, HEAD - 1)
+        local head = try('GETRANGE', name, '0', LAST)
         local tags = type(head) ~= 'string' and named or head == '' and named
             or tags_of(base, space, name, head)
         names[i] = name

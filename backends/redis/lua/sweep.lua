@@ -24,11 +24,11 @@ local function sweep_keys(space)
     local name = base .. 'k:' .. space
     local due = due_of(name)
     for i = 1, #due do
-        local head = call('GETRANGE', base .. 'r:' .. space .. due[i], 0, HEAD - 1)
+        local head = call('GETRANGE', base .. 'r:' .. space .. due[i], '0', LAST)
         if head == '' then
             removed = removed + call('ZREM', name, due[i])
         elseif is_record(head) then
-            local at = u64(head, 25)
+            local at = u64(head, 9)
             call('ZADD', name, at > 0 and at or '+inf', due[i])
         end
     end
