@@ -24,7 +24,15 @@
 /* The engine takes no longer strings. */
 #define RECORD_LEN_MAX ((size_t)512 << 20)
 
-#define META_LEN 14u
+#define META_LEN       10u
+#define GROUP_META_LEN 3u
+#define CREATED_LEN    (NADB_REDIS_RECORD_CREATED - NADB_REDIS_RECORD_BEGIN)
+
+/* What is put in groups: what is replaced is read whole for it. */
+#define PLAIN_LEN_MAX 4096u
+
+/* So many commits go without groups where that turned out to be much. */
+#define BIG_COMMITS 10000
 
 enum chunk_kind {
     CHUNK_NONE,
@@ -38,7 +46,7 @@ struct chunk {
     enum chunk_kind kind;
     uint32_t partition;
     uint32_t first, last; /* ops, linked by next[] */
-    size_t ops, items, args, bytes;
+    size_t ops, items, bytes;
     size_t call;   /* its last call */
     bool has_idle; /* the call in front of it asks for the time of idleness */
     bool is_head;  /* only the head was asked for */
@@ -56,21 +64,30 @@ struct batch {
     size_t chunk_count;
     uint32_t *open; /* chunk of each group that may grow, + 1; 0: none */
     bool has_commits;
+    bool has_big; /* what is replaced may be big: no groups */
     size_t chunk_ops_max;
 };
 
 /* ---- names ---- */
 
-/* "<base><type>:<space><key>"; NULL: no room. */
-static void write_name(struct batch *batch, uint32_t partition, char type, struct nadb_place place,
-    struct nadb_slice key, uint16_t *ret_base_len, uint16_t *ret_space_len)
+/* Where a name is in the lane's buffer. */
+struct name_at {
+    size_t at, len;
+};
+
+/* "<base><type>:<space><key>" */
+static struct name_at write_name(struct batch *batch, uint32_t partition, char type,
+    struct nadb_place place, struct nadb_slice key)
 {
+    struct nadb_redis_out *out = &batch->lane->out;
     struct nadb_redis_base base;
     char space[NADB_REDIS_SPACE_MAX];
     size_t space_len = nadb_redis_space(place, space);
     nadb_redis_make_base(batch->redis, partition, &base);
-    char *at = nadb_redis_out_begin(&batch->lane->out, base.len + 2 + space_len + key.len);
+    struct name_at name = {.at = 0, .len = base.len + 2 + space_len + key.len};
+    char *at = nadb_redis_out_begin(out, name.len);
     if (at != NULL) {
+        name.at = (size_t)(at - out->buf.data);
         memcpy(at, base.text, base.len);
         at[base.len] = type;
         at[base.len + 1] = ':';
@@ -79,31 +96,52 @@ static void write_name(struct batch *batch, uint32_t partition, char type, struc
             memcpy(at + base.len + 2 + space_len, key.data, key.len);
         }
     }
-    nadb_redis_out_end(&batch->lane->out);
-    if (ret_base_len != NULL) {
-        *ret_base_len = (uint16_t)base.len;
-        *ret_space_len = (uint16_t)space_len;
-    }
+    nadb_redis_out_end(out);
+    return name;
+}
+
+/* The same of a key's own partition. */
+static struct name_at write_key_name(struct batch *batch, char type, struct nadb_place place,
+    struct nadb_slice key, struct nadb_slice name_key)
+{
+    uint32_t partition = nadb_redis_partition(key, batch->redis->partitions);
+    return write_name(batch, partition, type, place, name_key);
 }
 
 static void write_record_name(struct batch *batch, const struct nadb_op *op, uint32_t partition)
 {
-    write_name(batch, partition, 'r', op->place, op->key, NULL, NULL);
+    (void)write_name(batch, partition, 'r', op->place, op->key);
 }
 
 /* ---- into chunks ---- */
 
-/* Alone in its commit, without tags and deadline: most of all. */
-static bool is_plain(const struct nadb_op *op, const struct nadb_change *change)
+/* May it be one of a group: a single blind put without tags and deadline? */
+static bool is_plain(const struct batch *batch, const struct nadb_op *op)
 {
-    const struct nadb_entry *entry = &change->entry;
-    return op->check_count + op->change_count == 1 && entry->kind == NADB_ENTRY_PUT &&
-           change->keeps_created && entry->tags.len == 0 && entry->expire_ms == 0;
+    if (op->kind != NADB_OP_COMMIT || op->change_count != 1 || op->check_count != 0 ||
+        batch->has_big) {
+        return false;
+    }
+    const struct nadb_entry *entry = &op->changes[0].entry;
+    return entry->kind == NADB_ENTRY_PUT && op->changes[0].keeps_created && entry->tags.len == 0 &&
+           entry->expire_ms == 0 && entry->value.len <= PLAIN_LEN_MAX;
 }
 
-static size_t change_args(const struct nadb_op *op, const struct nadb_change *change)
+static size_t change_args(const struct nadb_change *change)
 {
-    return change->entry.kind != NADB_ENTRY_PUT ? 2 : is_plain(op, change) ? 4 : 5;
+    return change->entry.kind == NADB_ENTRY_PUT ? 5 : 2;
+}
+
+static size_t commit_args(const struct nadb_op *op)
+{
+    size_t args = 0;
+    for (size_t i = 0; i < op->check_count; i++) {
+        args += op->checks[i].is_epoch ? 3 : 2;
+    }
+    for (size_t i = 0; i < op->change_count; i++) {
+        args += change_args(&op->changes[i]);
+    }
+    return args;
 }
 
 /* The size of a commit, and its partition; false: its keys have several. */
@@ -120,7 +158,6 @@ static bool measure_commit(
         const struct nadb_change *change = is_check ? NULL : &op->changes[i - op->check_count];
         struct nadb_slice key = is_check ? op->checks[i].key : change->entry.key;
         uint32_t of_key = nadb_redis_partition(key, batch->redis->partitions);
-        ret->args += is_check ? (op->checks[i].is_epoch ? 3 : 2) : change_args(op, change);
         ret->bytes += is_check ? 0 : change->entry.value.len;
         is_one = is_one && (is_first || of_key == partition);
         partition = of_key;
@@ -148,7 +185,6 @@ static void add_to_chunk(struct batch *batch, uint32_t index, const struct chunk
     chunk->last = index;
     chunk->ops++;
     chunk->items += part->items;
-    chunk->args += part->args;
     chunk->bytes += part->bytes;
 }
 
@@ -229,59 +265,40 @@ static void send_epochs(struct batch *batch, struct chunk *chunk)
     nadb_redis_make_base(batch->redis, chunk->partition, &base);
     nadb_redis_lane_begin_script(
         lane, NADB_REDIS_EPOCHS, nadb_redis_base_slice(&base), false, 1 + op->tag_count);
-    write_name(batch, chunk->partition, 'e', op->place, nadb_slice_of(NULL, 0), NULL, NULL);
+    (void)write_name(batch, chunk->partition, 'e', op->place, nadb_slice_of(NULL, 0));
     for (size_t i = 0; i < op->tag_count; i++) {
         nadb_redis_out_arg(&lane->out, op->tags[i]);
     }
     chunk->call = nadb_redis_lane_end(lane);
 }
 
-/* An item's head; its `number` is a stamp or an epoch, `expire_ms` a deadline. What the name has is
- * filled in behind. */
-static size_t write_meta(
+/* An item's head; its `number` is a stamp or an epoch, `expire_ms` a deadline. */
+static void write_meta(
     struct batch *batch, char op, bool is_last, uint64_t number, uint64_t expire_ms)
 {
     struct nadb_redis_out *out = &batch->lane->out;
     char expire[NADB_I64_TEXT_MAX];
     size_t expire_len = expire_ms > 0 ? nadb_format_u64(expire, expire_ms) : 0;
     char *meta = nadb_redis_out_begin(out, META_LEN + expire_len);
-    size_t at = 0;
     if (meta != NULL) {
-        at = (size_t)(meta - out->buf.data);
-        memset(meta, 0, META_LEN);
         meta[0] = op;
         meta[1] = is_last;
-        nadb_put_u64(meta + 6, number);
+        nadb_put_u64(meta + 2, number);
         memcpy(meta + META_LEN, expire, expire_len);
     }
     nadb_redis_out_end(out);
-    return at;
-}
-
-static void write_item_name(struct batch *batch, size_t meta_at, char type, struct nadb_place place,
-    struct nadb_slice key, struct nadb_slice name_key)
-{
-    uint16_t base_len;
-    uint16_t space_len;
-    struct nadb_redis_out *out = &batch->lane->out;
-    write_name(batch, nadb_redis_partition(key, batch->redis->partitions), type, place, name_key,
-        &base_len, &space_len);
-    if (!out->is_full) {
-        nadb_put_u16(out->buf.data + meta_at + 2, base_len);
-        nadb_put_u16(out->buf.data + meta_at + 4, space_len);
-    }
 }
 
 static void write_check(struct batch *batch, const struct nadb_check *check, bool is_last)
 {
+    struct nadb_redis_out *out = &batch->lane->out;
     if (!check->is_epoch) {
-        size_t meta = write_meta(batch, 'c', is_last, check->stamp, 0);
-        write_item_name(batch, meta, 'r', check->place, check->key, check->key);
+        write_meta(batch, 'c', is_last, check->stamp, 0);
+        (void)write_key_name(batch, 'r', check->place, check->key, check->key);
         return;
     }
-    struct nadb_redis_out *out = &batch->lane->out;
-    size_t meta = write_meta(batch, 'e', is_last, check->epoch, 0);
-    write_item_name(batch, meta, 'e', check->place, check->key, nadb_slice_of(NULL, 0));
+    write_meta(batch, 'e', is_last, check->epoch, 0);
+    (void)write_key_name(batch, 'e', check->place, check->key, nadb_slice_of(NULL, 0));
     char *at = nadb_redis_out_begin(out, 1 + check->tag.len);
     if (at != NULL) {
         at[0] = check->tag.len > 0 ? 't' : 'a';
@@ -313,59 +330,125 @@ static struct nadb_slice pack_value(
     return nadb_slice_of(lane->scratch.data, len);
 }
 
-/* The record in the parts that the script puts together; of a plain one it knows the first. */
-static void write_record(struct batch *batch, const struct nadb_entry *entry, bool is_plain_one,
-    size_t name_at, size_t name_len)
+/* The record of a name that was written; `head` is its beginning, and its value is packed. */
+static struct nadb_redis_record make_record(struct batch *batch, const struct nadb_entry *entry,
+    struct name_at name, char head[NADB_REDIS_RECORD_HEAD])
 {
-    struct nadb_redis_out *out = &batch->lane->out;
     struct nadb_redis_record record = {.entry = *entry};
     record.stamp = atomic_fetch_add(&batch->redis->next_stamp, 1);
     record.entry.value = pack_value(batch, entry->value, &record.entry.codec);
     record.entry.raw_len = (uint32_t)entry->value.len;
-    char head[NADB_REDIS_RECORD_HEAD];
-    nadb_redis_record_write(&record, nadb_slice_of(out->buf.data + name_at, name_len), head);
-    if (!is_plain_one) {
-        nadb_redis_out_arg(out, nadb_slice_of(head, NADB_REDIS_RECORD_BEGIN));
-    }
-    nadb_redis_out_arg(out, nadb_slice_of(head + NADB_REDIS_RECORD_BEGIN,
-                                NADB_REDIS_RECORD_CREATED - NADB_REDIS_RECORD_BEGIN));
-    size_t head_left = NADB_REDIS_RECORD_HEAD - NADB_REDIS_RECORD_CREATED;
-    char *at = nadb_redis_out_begin(out, head_left + entry->tags.len + record.entry.value.len);
+    const struct nadb_buf *buf = &batch->lane->out.buf;
+    nadb_redis_record_write(&record, nadb_slice_of(buf->data + name.at, name.len), head);
+    return record;
+}
+
+/* An argument: what of the head is behind the time of creation, tags and value. */
+static void write_rest(struct batch *batch, const struct nadb_redis_record *record,
+    const char head[NADB_REDIS_RECORD_HEAD])
+{
+    struct nadb_redis_out *out = &batch->lane->out;
+    struct nadb_slice tags = record->entry.tags;
+    struct nadb_slice value = record->entry.value;
+    size_t head_len = NADB_REDIS_RECORD_HEAD - NADB_REDIS_RECORD_CREATED;
+    char *at = nadb_redis_out_begin(out, head_len + tags.len + value.len);
     if (at != NULL) {
-        memcpy(at, head + NADB_REDIS_RECORD_CREATED, head_left);
-        at += head_left;
-        if (entry->tags.len > 0) {
-            memcpy(at, entry->tags.data, entry->tags.len);
+        memcpy(at, head + NADB_REDIS_RECORD_CREATED, head_len);
+        if (tags.len > 0) {
+            memcpy(at + head_len, tags.data, tags.len);
         }
-        if (record.entry.value.len > 0) {
-            memcpy(at + entry->tags.len, record.entry.value.data, record.entry.value.len);
+        if (value.len > 0) {
+            memcpy(at + head_len + tags.len, value.data, value.len);
         }
     }
     nadb_redis_out_end(out);
 }
 
-static char change_letter(const struct nadb_op *op, const struct nadb_change *change)
-{
-    if (change->entry.kind != NADB_ENTRY_PUT) {
-        return 'D';
-    }
-    return is_plain(op, change) ? 'Q' : change->keeps_created ? 'p' : 'P';
-}
-
-static void write_change(
-    struct batch *batch, const struct nadb_op *op, const struct nadb_change *change, bool is_last)
+static void write_change(struct batch *batch, const struct nadb_change *change, bool is_last)
 {
     struct nadb_redis_out *out = &batch->lane->out;
     const struct nadb_entry *entry = &change->entry;
     bool is_put = entry->kind == NADB_ENTRY_PUT;
-    size_t meta =
-        write_meta(batch, change_letter(op, change), is_last, 0, is_put ? entry->expire_ms : 0);
-    write_item_name(batch, meta, 'r', change->place, entry->key, entry->key);
-    if (is_put && !out->is_full) {
-        size_t name_len = nadb_get_u16(out->buf.data + meta + 2) +
-                          nadb_get_u16(out->buf.data + meta + 4) + 2u + entry->key.len;
-        write_record(batch, entry, is_plain(op, change), out->buf.len - 2 - name_len, name_len);
+    write_meta(batch,
+        !is_put                 ? 'D'
+        : change->keeps_created ? 'p'
+                                : 'P',
+        is_last, 0, is_put ? entry->expire_ms : 0);
+    struct name_at name = write_key_name(batch, 'r', change->place, entry->key, entry->key);
+    if (!is_put || out->is_full) {
+        return;
     }
+    char head[NADB_REDIS_RECORD_HEAD];
+    struct nadb_redis_record record = make_record(batch, entry, name, head);
+    nadb_redis_out_arg(out, nadb_slice_of(head, NADB_REDIS_RECORD_BEGIN));
+    nadb_redis_out_arg(out, nadb_slice_of(head + NADB_REDIS_RECORD_BEGIN, CREATED_LEN));
+    write_rest(batch, &record, head);
+}
+
+static void write_commit(struct batch *batch, const struct nadb_op *op)
+{
+    for (size_t j = 0; j < op->check_count; j++) {
+        write_check(batch, &op->checks[j], j + 1 == op->check_count && op->change_count == 0);
+    }
+    for (size_t j = 0; j < op->change_count; j++) {
+        write_change(batch, &op->changes[j], j + 1 == op->change_count);
+    }
+}
+
+/* Neighbours that are plain, from op `first` on; returns the one behind them. */
+static uint32_t write_group(struct batch *batch, uint32_t first, size_t size)
+{
+    struct nadb_redis_out *out = &batch->lane->out;
+    struct name_at names[CHUNK_OPS];
+    _Static_assert(CHUNK_OPS < 256, "the size of a group is one byte");
+    char *meta = nadb_redis_out_begin(out, GROUP_META_LEN + size * CREATED_LEN);
+    size_t meta_at = 0;
+    if (meta != NULL) {
+        meta_at = (size_t)(meta - out->buf.data);
+        memcpy(meta, (const char[GROUP_META_LEN]){'G', (char)size, 0}, GROUP_META_LEN);
+    }
+    nadb_redis_out_end(out);
+    uint32_t at = first;
+    for (size_t i = 0; i < size; i++, at = batch->next[at]) {
+        const struct nadb_change *change = batch->ops[at]->changes;
+        names[i] = write_key_name(batch, 'r', change->place, change->entry.key, change->entry.key);
+    }
+    at = first;
+    for (size_t i = 0; i < size && !out->is_full; i++, at = batch->next[at]) {
+        char head[NADB_REDIS_RECORD_HEAD];
+        struct nadb_redis_record record =
+            make_record(batch, &batch->ops[at]->changes->entry, names[i], head);
+        memcpy(out->buf.data + meta_at + GROUP_META_LEN + i * CREATED_LEN,
+            head + NADB_REDIS_RECORD_BEGIN, CREATED_LEN);
+        write_rest(batch, &record, head);
+    }
+    return at;
+}
+
+/* How many ops of the chunk from this one on can be a group. */
+static size_t group_size(const struct batch *batch, uint32_t first)
+{
+    size_t size = 0;
+    for (uint32_t i = first; i != UINT32_MAX && is_plain(batch, batch->ops[i]);
+         i = batch->next[i]) {
+        size++;
+    }
+    return size;
+}
+
+static size_t count_args(const struct batch *batch, const struct chunk *chunk)
+{
+    size_t args = 0;
+    uint32_t at = chunk->first;
+    while (at != UINT32_MAX) {
+        size_t size = group_size(batch, at);
+        args += size > 0 ? 1 + 2 * size : commit_args(batch->ops[at]);
+        at = batch->next[at];
+        for (size_t i = 1; i < size; i++) {
+            at = batch->next[at];
+        }
+    }
+    return args;
 }
 
 static void send_commits(struct batch *batch, struct chunk *chunk)
@@ -374,14 +457,15 @@ static void send_commits(struct batch *batch, struct chunk *chunk)
     struct nadb_redis_base base;
     nadb_redis_make_base(batch->redis, chunk->partition, &base);
     nadb_redis_lane_begin_script(
-        lane, NADB_REDIS_COMMIT, nadb_redis_base_slice(&base), true, chunk->args);
-    for (uint32_t i = chunk->first; i != UINT32_MAX; i = batch->next[i]) {
-        const struct nadb_op *op = batch->ops[i];
-        for (size_t j = 0; j < op->check_count; j++) {
-            write_check(batch, &op->checks[j], j + 1 == op->check_count && op->change_count == 0);
-        }
-        for (size_t j = 0; j < op->change_count; j++) {
-            write_change(batch, op, &op->changes[j], j + 1 == op->change_count);
+        lane, NADB_REDIS_COMMIT, nadb_redis_base_slice(&base), true, count_args(batch, chunk));
+    uint32_t at = chunk->first;
+    while (at != UINT32_MAX && !lane->out.is_full) {
+        size_t size = group_size(batch, at);
+        if (size > 0) {
+            at = write_group(batch, at, size);
+        } else {
+            write_commit(batch, batch->ops[at]);
+            at = batch->next[at];
         }
     }
     chunk->call = nadb_redis_lane_end(lane);
@@ -579,7 +663,10 @@ static enum nadb_err take_epochs(
 static enum nadb_err take_commits(
     struct batch *batch, const struct chunk *chunk, redisReply *reply, struct nadb_error *reterr)
 {
-    bool is_all = reply->type == REDIS_REPLY_INTEGER && reply->integer == 1;
+    bool is_all = reply->type == REDIS_REPLY_INTEGER && reply->integer >= 1;
+    if (is_all && reply->integer == 2) {
+        atomic_store(&batch->redis->big_commits, BIG_COMMITS);
+    }
     if (!is_all && (reply->type != REDIS_REPLY_ARRAY || reply->elements != chunk->ops)) {
         (void)nadb_redis_bad_reply(reterr);
         return nadb_error_set(reterr, NADB_ESYNC, 0, "backend: outcome unknown");
@@ -689,7 +776,11 @@ static void run_round(struct nadb_redis *redis, struct nadb_redis_lane *lane,
         .settings = settings,
         .ops = ops,
         .count = count,
-        .chunk_ops_max = chunk_ops_max};
+        .chunk_ops_max = chunk_ops_max,
+        .has_big = atomic_load(&redis->big_commits) > 0};
+    if (batch.has_big) {
+        atomic_fetch_sub(&redis->big_commits, (int)count); /* nearly, with several at once */
+    }
     batch.partitions = nadb_mem_alloc(count * sizeof(*batch.partitions));
     batch.next = nadb_mem_alloc(count * sizeof(*batch.next));
     batch.chunks = nadb_mem_alloc(count * sizeof(*batch.chunks));

@@ -46,6 +46,7 @@ struct nadb_redis {
     struct nadb_shared_stats stats;
 
     atomic_uint_fast64_t next_stamp; /* writer << STAMP_BITS | counter */
+    atomic_int big_commits;          /* that still go without groups (batch.c) */
     uint64_t notice_us;              /* when open last said that it waits; open only */
     struct nadb_redis_sweep sweep;   /* of tend, which is never called twice at once */
 };

@@ -1,15 +1,18 @@
 -- Runs commits, one after the other. ARGV: items, each of which begins with its meta:
 --
---     op, flags (1: the last of its commit), u16 length of the base, u16 of the space, 8 bytes
+--     op, flags (1: the last of its commit), 8 bytes
 --
 --     'c' name                         the record has the stamp in the 8 bytes (0: there is none)
 --     'e' name, member                 the epoch of the member of this set is the 8 bytes
 --     'P' name, begin, created, rest   the three are now the record; meta ends in its deadline
 --     'p' the same                     but for the time of its creation, if there is a record
---     'Q' name, created, rest          as 'p', begins with PLAIN, and is alone in its commit
 --     'D' name                         there is no record
 --
--- Gives 1 when all of them went well; else for each 1, 0 (a check did not hold) or an error.
+--     'G', then two bytes: how many, then 12 bytes for each: created
+--                                      as many names, and then what is behind that of each record:
+--                                      each is a commit with one 'p' that begins with PLAIN
+--
+-- Gives 1 when all of them went well (2: and what groups replaced was big); else for each 1, 0 (a check did not hold) or an error.
 --
 -- What may fail for reasons of the engine fails at the first write, an idle one: behind it this
 -- engine refuses no write for want of memory, so a record and its index never get out of step.
@@ -21,21 +24,26 @@ if type(probe) == 'table' then
     end
 end
 
-local CHECK, EPOCH, PUT, PUT_PLAIN, DELETE = 99, 101, 80, 81, 68
+local CHECK, EPOCH, PUT, DELETE, GROUP = 99, 101, 80, 68, 71
+local BIG = 262144 -- bytes that were read to be replaced by little
 local noted_spaces, noted_tags = {}, {}
 
-local function split(name, meta)
-    local _, _, b0, b1, s0, s1 = byte(meta, 1, 6)
-    local base_len = b0 + b1 * 256
-    local key_at = base_len + 3 + s0 + s1 * 256
-    return sub(name, 1, base_len), sub(name, base_len + 3, key_at - 1), sub(name, key_at)
+-- Base, space and key of a record's name (names.h).
+local function split(name)
+    local base_end = string.find(name, '}', 1, true)
+    local _, space_end = string.find(name, '^%d+:', base_end + 3)
+    if not space_end then
+        local _, number_end, len = string.find(name, '^%d+%.(%d+)%.', base_end + 3)
+        space_end = number_end + tonumber(len) + 1
+    end
+    return sub(name, 1, base_end), sub(name, base_end + 3, space_end), sub(name, space_end + 1)
 end
 
-local function delete(name, meta, old)
+local function delete(name, old)
     if old == '' then
         return
     end
-    local base, space, key = split(name, meta)
+    local base, space, key = split(name)
     local tags = tags_of(base, space, name, old)
     call('UNLINK', name)
     call('ZREM', base .. 'k:' .. space, key)
@@ -62,16 +70,16 @@ local function add_member(base, space, tag, key, score)
 end
 
 -- `begin`, `created`, `rest`: the record in its parts; `at`: its deadline, as text, or ''.
-local function put(name, meta, begin, created, rest, at, old)
+local function put(name, keeps, begin, created, rest, at, old)
     if at ~= '' and tonumber(at) <= now_ms() then
-        return delete(name, meta, old)
+        return delete(name, old)
     end
     local is_known = is_record(old)
-    if is_known and byte(meta, 1) ~= PUT then
+    if is_known and keeps then
         created = sub(old, 17, 28)
     end
     local is_same_time = is_known and sub(old, 9, 16) == sub(begin, 9, 16)
-    local base, space, key = split(name, meta)
+    local base, space, key = split(name)
     local old_tags, left = tags_of(base, space, name, old), {}
     if at ~= '' then
         call('SET', name, begin .. created .. rest, 'PXAT', at)
@@ -101,7 +109,7 @@ local function put(name, meta, begin, created, rest, at, old)
 end
 
 -- How many arguments an item has, its meta included: by the code of its op.
-local ARGS = {[99] = 2, [101] = 3, [80] = 5, [112] = 5, [81] = 4, [68] = 2}
+local ARGS = {[99] = 2, [101] = 3, [80] = 5, [112] = 5, [68] = 2}
 
 local heads = {}
 
@@ -117,7 +125,7 @@ end
 
 local function does_hold(at, op)
     local meta, name = ARGV[at], ARGV[at + 1]
-    local want = sub(meta, 7, 14)
+    local want = sub(meta, 3, 10)
     if op == CHECK then
         local head = head_of(name)
         return want == NONE8 and head == '' or sub(head, 29, 36) == want
@@ -153,10 +161,10 @@ end
 local function change(at)
     local op, name = byte(ARGV[at], 1), ARGV[at + 1]
     if op == DELETE then
-        delete(name, ARGV[at], head_of(name))
+        delete(name, head_of(name))
         heads[name] = nil
     elseif op ~= CHECK and op ~= EPOCH then
-        put(name, ARGV[at], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], sub(ARGV[at], 15),
+        put(name, op ~= PUT, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], sub(ARGV[at], 11),
             head_of(name))
         heads[name] = nil
     end
@@ -172,18 +180,16 @@ local function commit(first)
     return verdict
 end
 
--- One blind change: what most commits are.
+-- One blind change.
 local function commit_single(at, op)
     local name = ARGV[at + 1]
     local old = call('GETRANGE', name, '0', LAST)
     if op == DELETE then
-        delete(name, ARGV[at], old)
+        delete(name, old)
     elseif full then
         return full
-    elseif op == PUT_PLAIN then
-        put(name, ARGV[at], PLAIN, ARGV[at + 2], ARGV[at + 3], '', old)
     else
-        put(name, ARGV[at], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], sub(ARGV[at], 15), old)
+        put(name, op ~= PUT, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], sub(ARGV[at], 11), old)
     end
     return 1
 end
@@ -198,35 +204,25 @@ local function stop_of(at)
     end
 end
 
--- The commit at `at`: its verdict.
-local function run(at, op, flags)
-    local went, verdict
-    if flags == 1 and op ~= CHECK and op ~= EPOCH then
-        went, verdict = pcall(commit_single, at, op)
-    else
-        heads = {}
-        went, verdict = pcall(commit, at)
-    end
+local function verdict_of(went, verdict)
     if not went then
         return error_text(type(verdict) == 'table' and verdict or {err = verdict})
     end
     return verdict
 end
 
-local results, count, at, last = nil, 0, 1, #ARGV
-while at <= last do
-    local op, flags = byte(ARGV[at], 1, 2)
-    local verdict = 1
-    local old = op == PUT_PLAIN and not full and try('GETRANGE', ARGV[at + 1], '0', LAST)
-    if old and type(old) == 'string' and sub(old, 1, 16) == PLAIN then
-        -- In place of one with the same place in the index: most of all commits.
-        local reply = try('SET', ARGV[at + 1], PLAIN .. sub(old, 17, 28) .. ARGV[at + 3])
-        verdict = reply.err and error_text(reply) or 1
-        at = at + 4
-    else
-        verdict = run(at, op, flags)
-        at = stop_of(at)
+-- The commit at `at`: its verdict.
+local function run(at, op, flags)
+    if flags == 1 and op ~= CHECK and op ~= EPOCH then
+        return verdict_of(pcall(commit_single, at, op))
     end
+    heads = {}
+    return verdict_of(pcall(commit, at))
+end
+
+local results, count, was_big = nil, 0, false
+
+local function add_verdict(verdict)
     if verdict ~= 1 and not results then
         results = {}
         for i = 1, count do
@@ -238,4 +234,53 @@ while at <= last do
         results[count] = verdict
     end
 end
-return results or 1
+
+local function put_plain(name, created, rest)
+    put(name, true, PLAIN, created, rest, '', call('GETRANGE', name, '0', LAST))
+    return 1
+end
+
+-- Replaces one plain record by another: what stays is its beginning.
+local function replace(name, old, rest)
+    local reply
+    if #old <= 28 + #rest then
+        reply = try('SETRANGE', name, '28', rest) -- reaches as far as the old one
+    else
+        reply = try('SET', name, PLAIN .. sub(old, 17, 28) .. rest)
+    end
+    return type(reply) == 'table' and reply.err and error_text(reply) or 1
+end
+
+-- Most of all commits: without a check, a tag, a deadline. What replaces one that has neither tag
+-- nor deadline leaves the index as it is, and all of those are looked at by one command.
+local function run_group(at, size)
+    local names_at, bytes = at + 1, 0
+    local olds = full and {} or call('MGET', unpack(ARGV, names_at, names_at + size - 1))
+    for i = 1, size do
+        local name, rest, old = ARGV[at + i], ARGV[at + size + i], olds[i]
+        if full then
+            add_verdict(full)
+        elseif old and sub(old, 1, 16) == PLAIN then
+            bytes = bytes + #old
+            add_verdict(replace(name, old, rest))
+        else
+            local created = sub(ARGV[at], 12 * i - 8, 12 * i + 3)
+            add_verdict(verdict_of(pcall(put_plain, name, created, rest)))
+        end
+    end
+    was_big = was_big or bytes > BIG
+end
+
+local at, last = 1, #ARGV
+while at <= last do
+    local op, flags, high = byte(ARGV[at], 1, 3)
+    if op == GROUP then
+        local size = flags + high * 256
+        run_group(at, size)
+        at = at + 1 + 2 * size
+    else
+        add_verdict(run(at, op, flags))
+        at = stop_of(at)
+    end
+end
+return results or was_big and 2 or 1
