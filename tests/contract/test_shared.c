@@ -1,10 +1,13 @@
 /* This file holds what every shared backend must do (backends/shared.h), run against a real server
  * and a real cluster. */
+#include <arpa/inet.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "backends/registry.h"
 #include "backends/shared.h"
@@ -696,6 +699,63 @@ CLAUSE(keys_of_a_commit_that_cannot_change_together_are_refused)
     }
 }
 
+CLAUSE(blind_puts_of_the_same_key_in_a_run_leave_the_last)
+{
+    static const size_t lens[] = {10, 200, 50, 60, 55, 300, 1};
+    struct nadb_change changes[NADB_ARRAY_LEN(lens)];
+    struct nadb_op ops[NADB_ARRAY_LEN(lens)];
+    char value[300];
+    memset(value, 'v', sizeof(value));
+    for (size_t round = 0; round < 2 * NADB_ARRAY_LEN(lens); round++) {
+        size_t count = round / 2 + 1;
+        for (size_t i = 0; i < count; i++) {
+            changes[i] = put_change(subject, "k", nadb_slice_of(value, lens[i]), "", 0);
+            changes[i].keeps_created = true;
+            ops[i] = commit_of(&changes[i], 1);
+        }
+        run_all(subject, ops, count);
+        for (size_t i = 0; i < count; i++) {
+            cr_assert_eq(ops[i].err, NADB_OK, "%s", ops[i].error.text);
+        }
+        struct nadb_op op = fetch_of("k");
+        run_well(subject, &op);
+        cr_assert_eq(op.found->value_len, lens[count - 1]);
+        free_all(subject, &op, 1);
+    }
+    cr_assert_eq(count_keys(subject), 1);
+}
+
+CLAUSE(blind_puts_in_place_of_what_has_tags_or_a_deadline_keep_the_index_exact)
+{
+    struct nadb_change changes[4];
+    struct nadb_op ops[4];
+    const char *keys[] = {"plain", "tagged", "ending", "new"};
+    put(subject, "plain", "1", "");
+    put(subject, "tagged", "1", "t");
+    put_until(subject, "ending", "1", "t", now_ms() + 100000);
+    for (size_t i = 0; i < 4; i++) {
+        changes[i] = put_change(subject, keys[i], NADB_SLICE("2"), "", 0);
+        changes[i].keeps_created = true;
+        changes[i].entry.created_ms = 5;
+        ops[i] = commit_of(&changes[i], 1);
+    }
+    run_all(subject, ops, 4);
+    cr_assert_eq(count_keys(subject), 4);
+    cr_assert_eq(count_tag(subject, "t"), 0);
+    for (size_t i = 0; i < 4; i++) {
+        cr_assert_eq(ops[i].err, NADB_OK, "%s", ops[i].error.text);
+        struct nadb_op op = fetch_of(keys[i]);
+        run_well(subject, &op);
+        cr_assert_eq(op.found->entry.created_ms, i == 3 ? 5 : 1000, "%s", keys[i]);
+        cr_assert_eq(op.found->entry.expire_ms, 0);
+        free_all(subject, &op, 1);
+    }
+    struct nadb_op op = {.kind = NADB_OP_COUNT};
+    run_well(subject, &op);
+    cr_assert_eq(op.spaces[0].expires, 0);
+    free_all(subject, &op, 1);
+}
+
 struct counter_thread {
     pthread_t thread;
     struct subject *subject;
@@ -1260,6 +1320,90 @@ Test(shared_contract, options_that_make_no_sense_are_refused_by_open)
     }
 }
 
+/* Opens at `url`; gives the error and its text. */
+static enum nadb_err open_at(const char *url, struct nadb_error *ret)
+{
+    const struct nadb_backend_ops *ops = nadb_backend_find("redis");
+    struct nadb_backend_opts opts = {.urls = &url, .url_count = 1, .prefix = "at:"};
+    struct nadb_backend_open_info info;
+    struct nadb_backend *backend = ops->new_instance(&opts);
+    enum nadb_err err = ops->open(backend, &info, ret);
+    if (err == NADB_OK) {
+        cr_assert_eq(ops->close(backend, NULL), NADB_OK);
+    }
+    ops->free(backend);
+    return err;
+}
+
+static void speak_to_all_doors(struct subject *subject)
+{
+    char url[NADB_TMPDIR_PATH_MAX + 64];
+    char out[64];
+    struct nadb_error error = {.code = NADB_OK};
+    struct nadb_engine *engine = &subject->engines[0];
+    (void)snprintf(
+        url, sizeof(url), "unix://%s?db=2", nadb_tmpdir_file(&engine->dir, "engine.sock"));
+    cr_assert_eq(open_at(url, &error), NADB_OK, "%s", error.text);
+    cr_assert_eq(nadb_engine_number(engine, "-n 2 EXISTS at:meta"), 1);
+    nadb_engine_ask(engine, "ACL SETUSER me on >pass:word ~* +@all", out, sizeof(out));
+    (void)snprintf(url, sizeof(url), "redis://me:pass%%3aword@127.0.0.1:%u/3", engine->port);
+    cr_assert_eq(open_at(url, &error), NADB_OK, "%s", error.text);
+    cr_assert_eq(nadb_engine_number(engine, "-n 3 EXISTS at:meta"), 1);
+    (void)snprintf(url, sizeof(url), "redis://me:other@127.0.0.1:%u/3", engine->port);
+    cr_assert_eq(open_at(url, &error), NADB_EENGINE);
+    cr_assert_eq(strncmp(error.text, "WRONGPASS ", 10), 0, "%s", error.text);
+    cr_assert_null(strstr(error.text, "other"));
+    (void)snprintf(url, sizeof(url), "redis://127.0.0.1:%u/9999", engine->port);
+    cr_assert_eq(open_at(url, &error), NADB_EENGINE, "%s", error.text);
+}
+
+Test(shared_contract, sockets_users_and_databases_of_a_url_are_used)
+{
+    on_single(speak_to_all_doors);
+}
+
+/* Answers whoever comes with the same bytes, until it is told to end by a connection that sends
+ * nothing. */
+static void *answer_nonsense(void *arg)
+{
+    int listener = *(int *)arg;
+    for (;;) {
+        char bytes[4096];
+        int fd = accept(listener, NULL, NULL);
+        ssize_t got = fd < 0 ? 0 : recv(fd, bytes, sizeof(bytes), 0);
+        if (got > 0) {
+            (void)send(fd, "nonsense\r\n", 10, MSG_NOSIGNAL); /* who has left needs none */
+        }
+        (void)close(fd); /* nothing is kept there */
+        if (got <= 0) {
+            return NULL;
+        }
+    }
+}
+
+Test(shared_contract, an_engine_that_talks_nonsense_is_left)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t len = sizeof(address);
+    char url[64];
+    pthread_t thread;
+    struct nadb_error error = {.code = NADB_OK};
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    cr_assert_eq(bind(listener, (struct sockaddr *)&address, len), 0);
+    cr_assert_eq(listen(listener, 8), 0);
+    cr_assert_eq(getsockname(listener, (struct sockaddr *)&address, &len), 0);
+    cr_assert_eq(pthread_create(&thread, NULL, answer_nonsense, &listener), 0);
+    (void)snprintf(url, sizeof(url), "redis://127.0.0.1:%u", ntohs(address.sin_port));
+    cr_assert_eq(open_at(url, &error), NADB_EIO);
+    cr_assert_not_null(strstr(error.text, "Protocol error"), "%s", error.text);
+    int last = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_assert_eq(connect(last, (struct sockaddr *)&address, len), 0);
+    (void)close(last); /* that is all it is for, and the next is done with */
+    cr_assert_eq(pthread_join(thread, NULL), 0);
+    (void)close(listener);
+}
+
 static void may_evict(struct subject *subject)
 {
     char out[64];
@@ -1301,6 +1445,8 @@ static const struct {
     ROW(operations_of_a_run_on_a_key_take_effect_in_order),
     ROW(hundreds_of_operations_of_a_run_each_have_their_outcome),
     ROW(keys_of_a_commit_that_cannot_change_together_are_refused),
+    ROW(blind_puts_of_the_same_key_in_a_run_leave_the_last),
+    ROW(blind_puts_in_place_of_what_has_tags_or_a_deadline_keep_the_index_exact),
     ROW(several_threads_that_check_what_they_change_lose_nothing),
     ROW(what_has_expired_is_counted_nowhere_and_swept),
     ROW(a_new_deadline_counts_and_no_old_one),

@@ -31,11 +31,6 @@ static void pause_shortly(void)
     (void)poll(NULL, 0, POLL_MS); /* nothing but a pause between two looks */
 }
 
-bool nadb_engine_exists(void)
-{
-    return access("/usr/bin/redis-server", X_OK) == 0 && access("/usr/bin/redis-cli", X_OK) == 0;
-}
-
 /* A port that was free just now; 0: the kernel gave one that is too high. */
 static unsigned find_port(void)
 {
@@ -70,6 +65,20 @@ static pid_t spawn(const char *const *words, const char *dir, int out)
     }
     (void)execvp(arguments[0], arguments); /* comes back only when it failed */
     _exit(127);
+}
+
+bool nadb_engine_exists(void)
+{
+    const char *const programs[] = {"redis-server", "redis-cli"};
+    bool is_there = true;
+    for (size_t i = 0; i < 2; i++) {
+        const char *words[] = {programs[i], "--version", NULL};
+        int status = -1;
+        pid_t pid = spawn(words, NULL, -1);
+        NADB_ASSERT(waitpid(pid, &status, 0) == pid);
+        is_there = is_there && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    }
+    return is_there;
 }
 
 void nadb_engine_ask(const struct nadb_engine *engine, const char *command, char *out, size_t cap)
@@ -141,8 +150,8 @@ static void spawn_server(struct nadb_engine *engine)
     (void)snprintf(port, sizeof(port), "%u", engine->port);
     const char *words[WORDS_MAX + 1] = {"redis-server", "--port", port, "--bind", "127.0.0.1",
         "--save", "", "--appendonly", "yes", "--appendfsync", "no", "--daemonize", "no",
-        "--enable-debug-command", "yes", "--loglevel", "warning", "--repl-diskless-sync-delay",
-        "0"};
+        "--enable-debug-command", "yes", "--loglevel", "warning", "--repl-diskless-sync-delay", "0",
+        "--unixsocket", "engine.sock"};
     if (engine->is_cluster) {
         size_t count = 0;
         while (words[count] != NULL) {

@@ -240,12 +240,14 @@ local function put_plain(name, created, rest)
     return 1
 end
 
--- Replaces one plain record by another: what stays is its beginning.
+-- Replaces one plain record by another: what stays is its beginning. The old one may have been
+-- replaced since it was looked at, by an earlier one of the group: the length that is left tells.
 local function replace(name, old, rest)
-    local reply
-    if #old <= 28 + #rest then
-        reply = try('SETRANGE', name, '28', rest) -- reaches as far as the old one
-    else
+    local len, reply = 28 + #rest, nil
+    if #old <= len then
+        reply = try('SETRANGE', name, '28', rest)
+    end
+    if not reply or type(reply) == 'number' and reply ~= len then
         reply = try('SET', name, PLAIN .. sub(old, 17, 28) .. rest)
     end
     return type(reply) == 'table' and reply.err and error_text(reply) or 1
