@@ -28,8 +28,9 @@
 #define GROUP_META_LEN 3u
 #define CREATED_LEN    (NADB_REDIS_RECORD_CREATED - NADB_REDIS_RECORD_BEGIN)
 
-/* What is put in groups: what is replaced is read whole for it. */
-#define PLAIN_LEN_MAX 4096u
+/* What is put in groups. What is replaced is read whole for it, and the engine hashes every byte
+ * that a script sees. */
+#define PLAIN_LEN_MAX 256u
 
 /* So many commits go without groups where that turned out to be much. */
 #define BIG_COMMITS 10000

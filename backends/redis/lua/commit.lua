@@ -25,7 +25,7 @@ if type(probe) == 'table' then
 end
 
 local CHECK, EPOCH, PUT, DELETE, GROUP = 99, 101, 80, 68, 71
-local BIG = 262144 -- bytes that were read to be replaced by little
+local BIG = 32768 -- bytes that were read to be replaced by little
 local noted_spaces, noted_tags = {}, {}
 
 -- Base, space and key of a record's name (names.h).
