@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -756,6 +757,63 @@ CLAUSE(blind_puts_in_place_of_what_has_tags_or_a_deadline_keep_the_index_exact)
     free_all(subject, &op, 1);
 }
 
+CLAUSE(small_values_take_the_place_of_big_ones)
+{
+    struct nadb_change changes[60];
+    struct nadb_op ops[60];
+    static char big[2000];
+    memset(big, 'b', sizeof(big));
+    for (size_t round = 0; round < 4; round++) {
+        for (size_t i = 0; i < 60; i++) {
+            char key[16];
+            (void)snprintf(key, sizeof(key), "key%zu", i);
+            changes[i] = put_change(
+                subject, key, nadb_slice_of(big, round == 0 ? sizeof(big) : 10 + round), "", 0);
+            changes[i].keeps_created = true;
+            ops[i] = commit_of(&changes[i], 1);
+        }
+        run_all(subject, ops, 60);
+        for (size_t i = 0; i < 60; i++) {
+            cr_assert_eq(ops[i].err, NADB_OK, "%s", ops[i].error.text);
+            struct nadb_op op = {
+                .kind = NADB_OP_FETCH, .key = changes[i].entry.key, .wants_value = true};
+            run_well(subject, &op);
+            cr_assert(nadb_slice_eq(op.found->entry.value, changes[i].entry.value));
+            free_all(subject, &op, 1);
+        }
+    }
+    cr_assert_eq(count_keys(subject), 60);
+}
+
+CLAUSE(what_the_engine_refuses_concerns_one_commit_only)
+{
+    char command[128];
+    char out[64];
+    for (unsigned i = 0; i < PARTITIONS * subject->engine_count; i++) {
+        (void)snprintf(command, sizeof(command), "RPUSH %s{%u}r:0:{x}2 alien", subject->prefix,
+            i % PARTITIONS);
+        nadb_engine_ask(&subject->engines[i / PARTITIONS], command, out, sizeof(out));
+    }
+    struct nadb_change changes[6];
+    struct nadb_op ops[6];
+    for (size_t i = 0; i < 6; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof(key), "{x}%zu", i % 3 + 1);
+        changes[i] = put_change(subject, key, NADB_SLICE("v"), i < 3 ? "" : "t", 0);
+        changes[i].keeps_created = true;
+        ops[i] = commit_of(&changes[i], 1);
+    }
+    run_all(subject, ops, 6);
+    for (size_t i = 0; i < 6; i++) {
+        cr_assert_eq(ops[i].err, i % 3 == 1 ? NADB_EENGINE : NADB_OK, "%zu", i);
+        cr_assert(i % 3 != 1 || strncmp(ops[i].error.text, "WRONGTYPE ", 10) == 0, "%s",
+            ops[i].error.text);
+    }
+    cr_assert_eq(count_tag(subject, "t"), 2);
+    cr_assert_eq(count_keys(subject), 2);
+    expect(subject, "{x}1", "v");
+}
+
 struct counter_thread {
     pthread_t thread;
     struct subject *subject;
@@ -1255,6 +1313,81 @@ Test(shared_contract, an_engine_that_died_is_missed_at_once_and_found_again)
     on_single(die_and_come_back);
 }
 
+struct tally_thread {
+    pthread_t thread;
+    struct subject *subject;
+    atomic_bool must_end;
+    uint64_t done, unknown, refused;
+};
+
+/* Counts up a key of its own without a check, and what became of it; the value is how often. */
+static void *tally_up(void *arg)
+{
+    struct tally_thread *thread = arg;
+    struct subject *subject = thread->subject;
+    for (uint64_t number = 1; !atomic_load(&thread->must_end); number++) {
+        char value[8];
+        nadb_put_u64(value, number);
+        struct nadb_change changes[] = {
+            {.entry = {.kind = NADB_ENTRY_PUT,
+                 .key = NADB_SLICE("{x}tally"),
+                 .value = nadb_slice_of(value, 8),
+                 .tags = NADB_SLICE("\1\0t")}},
+            {.entry = {.kind = NADB_ENTRY_PUT,
+                 .key = NADB_SLICE("{x}second"),
+                 .value = nadb_slice_of(value, 8)}},
+        };
+        struct nadb_op op = commit_of(changes, 2);
+        run_all(subject, &op, 1);
+        if (op.err == NADB_OK) {
+            thread->done = number;
+        } else {
+            thread->unknown += op.err == NADB_ESYNC;
+            thread->refused += op.err != NADB_ESYNC;
+        }
+        free_all(subject, &op, 1);
+    }
+    return NULL;
+}
+
+static uint64_t fetch_number(struct subject *subject, const char *key)
+{
+    struct nadb_op op = fetch_of(key);
+    run_well(subject, &op);
+    uint64_t number = nadb_get_u64(op.found->entry.value.data);
+    free_all(subject, &op, 1);
+    return number;
+}
+
+static void die_under_load(struct subject *subject)
+{
+    static struct tally_thread thread;
+    for (int round = 0; round < 4; round++) {
+        thread = (struct tally_thread){.subject = subject};
+        cr_assert_eq(pthread_create(&thread.thread, NULL, tally_up, &thread), 0);
+        (void)poll(NULL, 0, 50 + 30 * round); /* some work is done; how much does not matter */
+        nadb_engine_kill(&subject->engines[0]);
+        (void)poll(NULL, 0, 50); /* and some is refused */
+        atomic_store(&thread.must_end, true);
+        cr_assert_eq(pthread_join(thread.thread, NULL), 0);
+        nadb_engine_start(&subject->engines[0]);
+        wait_for_service(subject);
+        cr_assert_gt(thread.done, 0);
+        cr_assert_leq(thread.unknown, 1);
+        cr_assert_gt(thread.refused, 0);
+        uint64_t number = fetch_number(subject, "{x}tally");
+        cr_assert_geq(number, thread.done);
+        cr_assert_leq(number, thread.done + thread.unknown, "what was refused has not happened");
+        cr_assert_eq(fetch_number(subject, "{x}second"), number);
+        cr_assert_eq(count_tag(subject, "t"), 1);
+    }
+}
+
+Test(shared_contract, an_engine_that_dies_under_load_has_what_was_acknowledged_and_nothing_refused)
+{
+    on_single(die_under_load);
+}
+
 static void hang(struct subject *subject)
 {
     put(subject, "k", "1", "");
@@ -1447,6 +1580,8 @@ static const struct {
     ROW(keys_of_a_commit_that_cannot_change_together_are_refused),
     ROW(blind_puts_of_the_same_key_in_a_run_leave_the_last),
     ROW(blind_puts_in_place_of_what_has_tags_or_a_deadline_keep_the_index_exact),
+    ROW(small_values_take_the_place_of_big_ones),
+    ROW(what_the_engine_refuses_concerns_one_commit_only),
     ROW(several_threads_that_check_what_they_change_lose_nothing),
     ROW(what_has_expired_is_counted_nowhere_and_swept),
     ROW(a_new_deadline_counts_and_no_old_one),
