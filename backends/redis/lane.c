@@ -156,12 +156,20 @@ static struct nadb_redis_peer *peer_at(struct nadb_redis_lane *lane, uint16_t se
     return lane->peers[server];
 }
 
+/* Half of the time that is left: one server that hangs must not take it from the others. */
+static uint64_t shared_deadline_us(const struct nadb_redis_lane *lane)
+{
+    uint64_t now_us = nadb_redis_now_us();
+    return now_us >= lane->deadline_us ? lane->deadline_us
+                                       : now_us + (lane->deadline_us - now_us) / 2;
+}
+
 enum nadb_err nadb_redis_lane_link(struct nadb_redis_lane *lane, uint16_t server,
     struct nadb_redis_peer **ret, struct nadb_error *reterr)
 {
     struct nadb_redis_peer *peer = peer_at(lane, server);
     uint64_t opened = peer->link.opened;
-    enum nadb_err err = nadb_redis_link_open(&peer->link, lane->deadline_us, reterr);
+    enum nadb_err err = nadb_redis_link_open(&peer->link, shared_deadline_us(lane), reterr);
     lane->stats.reconnects += peer->link.opened != opened && opened > 0;
     lane->stats.is_down = lane->stats.is_down || err != NADB_OK;
     *ret = peer;
@@ -178,7 +186,7 @@ static bool learn_from(struct nadb_redis_lane *lane, uint16_t server, struct nad
     if (err == NADB_OK) {
         err =
             nadb_redis_link_talk(&peer->link, NADB_SLICE("*2\r\n$7\r\nCLUSTER\r\n$5\r\nSLOTS\r\n"),
-                &reply, 1, lane->deadline_us, reterr);
+                &reply, 1, shared_deadline_us(lane), reterr);
     }
     if (err != NADB_OK) {
         return false;
