@@ -21,10 +21,9 @@
 #define REFRESH_INTERVAL_US UINT64_C(50000)
 #define ASKING              "*1\r\n$6\r\nASKING\r\n"
 
-void nadb_redis_lane_init(
-    struct nadb_redis_lane *lane, struct nadb_redis_topology *topology, uint64_t timeout_us)
+void nadb_redis_lane_init(struct nadb_redis_lane *lane, struct nadb_redis_topology *topology)
 {
-    *lane = (struct nadb_redis_lane){.topology = topology, .timeout_us = timeout_us};
+    *lane = (struct nadb_redis_lane){.topology = topology};
     nadb_redis_out_init(&lane->out);
     nadb_buf_init(&lane->scratch, SCRATCH_MAX);
 }

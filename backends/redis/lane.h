@@ -54,9 +54,8 @@ struct nadb_redis_peer {
 
 struct nadb_redis_lane {
     struct nadb_redis_topology *topology; /* shared */
-    uint64_t timeout_us;
-    uint64_t deadline_us;           /* of this run */
-    struct nadb_redis_peer **peers; /* as the topology's servers; owned, NULL: not used yet */
+    uint64_t deadline_us;                 /* of this run */
+    struct nadb_redis_peer **peers;       /* as the topology's servers; owned, NULL: not used yet */
     size_t peer_count;
     struct nadb_redis_out out;
     struct nadb_redis_call *calls; /* owned */
@@ -69,8 +68,7 @@ struct nadb_redis_lane {
     struct nadb_redis_lane *next;   /* in the list of those that are free */
 };
 
-void nadb_redis_lane_init(
-    struct nadb_redis_lane *lane, struct nadb_redis_topology *topology, uint64_t timeout_us);
+void nadb_redis_lane_init(struct nadb_redis_lane *lane, struct nadb_redis_topology *topology);
 void nadb_redis_lane_fini(struct nadb_redis_lane *lane);
 
 /* Begins with no calls; frees replies that nobody took. */

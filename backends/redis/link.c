@@ -12,7 +12,6 @@
 #include "backends/redis/scripts.h"
 #include "src/base/assert.h"
 #include "src/base/clock.h"
-#include "src/base/log.h"
 
 /* The wait after the first failure, and the longest; a random part of up to half is taken off. */
 #define BACKOFF_FIRST_US UINT64_C(20000)

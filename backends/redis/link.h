@@ -33,8 +33,7 @@ void nadb_redis_link_close(struct nadb_redis_link *link); /* can be opened again
 NADB_MUST_CHECK enum nadb_err nadb_redis_link_open(
     struct nadb_redis_link *link, uint64_t deadline_us, struct nadb_error *reterr);
 
-/* Sends commands and gives their `count` replies, which the caller frees. On failure it is closed.
- * */
+/* Sends commands and gives their `count` replies, which the caller frees. A failure closes it. */
 NADB_MUST_CHECK enum nadb_err nadb_redis_link_talk(struct nadb_redis_link *link,
     struct nadb_slice commands, redisReply **ret, size_t count, uint64_t deadline_us,
     struct nadb_error *reterr);

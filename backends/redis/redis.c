@@ -144,7 +144,7 @@ static void open_lanes(struct nadb_redis *redis)
     redis->lanes = nadb_mem_zalloc(redis->pool_size * sizeof(*redis->lanes));
     for (unsigned i = 0; i < redis->pool_size; i++) {
         struct nadb_redis_lane *lane = &redis->lanes[i];
-        nadb_redis_lane_init(lane, &redis->topology, redis->timeout_ms * 1000);
+        nadb_redis_lane_init(lane, &redis->topology);
         lane->next = redis->free_lanes;
         redis->free_lanes = lane;
     }

@@ -32,12 +32,11 @@ unsigned nadb_redis_topology_masters(struct nadb_redis_topology *topology);
 void nadb_redis_topology_url(
     struct nadb_redis_topology *topology, size_t server, struct nadb_redis_url *ret);
 
-/* Servers of `slots`, all at one moment; NADB_REDIS_NO_SERVER: nobody has that one. */
+/* The server of a slot; NADB_REDIS_NO_SERVER: nobody has it. */
 uint16_t nadb_redis_topology_find(struct nadb_redis_topology *topology, uint32_t slot);
 
 /* The server at "host:port", added when it is new; "" as host: that of `from`. NO_SERVER: the text
- * is malformed or there are too many. With `slot` below NADB_REDIS_SLOTS it has that from now on.
- * */
+ * is malformed or there are too many. A `slot` below NADB_REDIS_SLOTS is its from now on. */
 uint16_t nadb_redis_topology_add(
     struct nadb_redis_topology *topology, struct nadb_slice address, uint16_t from, uint32_t slot);
 
