@@ -8,6 +8,7 @@
 static const struct nadb_backend_ops *const backends[] = {
     &nadb_backend_fs_ops,
     &nadb_backend_memory_ops,
+    &nadb_backend_redis_ops,
 };
 
 const struct nadb_backend_ops *nadb_backend_find(const char *name)

@@ -6,6 +6,7 @@
 
 extern const struct nadb_backend_ops nadb_backend_memory_ops;
 extern const struct nadb_backend_ops nadb_backend_fs_ops;
+extern const struct nadb_backend_ops nadb_backend_redis_ops;
 
 /* The backend called `name`, or NULL. */
 const struct nadb_backend_ops *nadb_backend_find(const char *name);

@@ -1,0 +1,96 @@
+-- What all scripts share: the engine's clock, the layout of records (record.h), and the index.
+local call, try = redis.call, redis.pcall
+local sub, byte, floor = string.sub, string.byte, math.floor
+local HEAD, LAST, NONE4, NONE8 = 60, '35', '\0\0\0\0', '\0\0\0\0\0\0\0\0'
+local PLAIN = '\1\0\0\0' .. NONE4 .. NONE8 -- how a record without tags and deadline begins
+local CHUNK = 500 -- how many arguments go into one command; unpack has a bound
+
+local function u64(bytes, at)
+    return (struct.unpack('<I8', bytes, at))
+end
+
+local clock
+local function now_ms()
+    if not clock then
+        local time = call('TIME')
+        clock = time[1] * 1000 + floor(time[2] / 1000)
+    end
+    return clock
+end
+
+-- By its first bytes, up to LAST: all that is looked at here, but for the tags. It is text, as are
+-- other numbers of commands: the engine takes long to make text of a number.
+local function is_record(head)
+    return #head >= 36 and byte(head, 1) == 1
+end
+
+local function unpack_tags(packed)
+    local tags, at, len = {}, 1, #packed
+    while at < len do
+        local low, high = byte(packed, at, at + 1)
+        local tag_len = low + high * 256
+        tags[#tags + 1] = sub(packed, at + 2, at + 1 + tag_len)
+        at = at + 2 + tag_len
+    end
+    return tags
+end
+
+-- Tags of a record by its first bytes. Of what is no record they are not known: any of them.
+local function tags_of(base, space, name, head)
+    if head == '' then
+        return {}
+    end
+    if not is_record(head) then
+        return call('SMEMBERS', base .. 'T:' .. space)
+    end
+    if sub(head, 5, 8) == NONE4 then
+        return {}
+    end
+    local len = struct.unpack('<I4', head, 5)
+    return unpack_tags(call('GETRANGE', name, HEAD, HEAD + len - 1))
+end
+
+-- Takes keys out of a tag; the tag itself goes with its last key.
+local function drop_members(base, space, tag, keys)
+    local name, gone = base .. 't:' .. space .. tag, 0
+    for i = 1, #keys, CHUNK do
+        gone = gone + call('ZREM', name, unpack(keys, i, math.min(i + CHUNK - 1, #keys)))
+    end
+    if gone > 0 and call('EXISTS', name) == 0 then
+        call('SREM', base .. 'T:' .. space, tag)
+    end
+end
+
+-- Removes records with everything of theirs. A key whose record has gone without us (evicted) is
+-- taken out of the tags that are named.
+local function remove_all(base, space, keys, named)
+    local names, keys_by_tag = {}, {}
+    for i = 1, #keys do
+        local name = base .. 'r:' .. space .. keys[i]
+        local head = try('GETRANGE', name, '0', LAST)
+        local tags = type(head) ~= 'string' and named or head == '' and named
+            or tags_of(base, space, name, head)
+        names[i] = name
+        for j = 1, #tags do
+            local list = keys_by_tag[tags[j]]
+            if not list then
+                list = {}
+                keys_by_tag[tags[j]] = list
+            end
+            list[#list + 1] = keys[i]
+        end
+    end
+    for i = 1, #keys, CHUNK do
+        local last = math.min(i + CHUNK - 1, #keys)
+        call('UNLINK', unpack(names, i, last))
+        call('ZREM', base .. 'k:' .. space, unpack(keys, i, last))
+    end
+    for tag, list in pairs(keys_by_tag) do
+        drop_members(base, space, tag, list)
+    end
+end
+
+-- The text of an error of the engine's, without what older ones put in front of it.
+local function error_text(reply)
+    return (string.gsub(string.gsub(reply.err, '^@?[%w_]+: %d+: ', ''), '^%-', ''))
+end

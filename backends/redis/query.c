@@ -1,0 +1,816 @@
+/* This file runs operations that concern a whole keyspace: each asks all partitions, in one go.
+ *
+ * A single server is asked for many partitions by one call; a cluster by one call each. What takes
+ * the engine long (selecting, removing) is one call for each partition anywhere, so that others
+ * have their turn in between. */
+#include <stdlib.h>
+
+#include "backends/redis/program.h"
+#include "backends/redis/redis_internal.h"
+#include "src/base/assert.h"
+#include "src/base/glob.h"
+#include "src/base/mem.h"
+#include "src/base/parse.h"
+
+#define WIDTH_MAX          256u
+#define SCAN_CURSOR_BITS   48
+#define SCAN_COUNT_DEFAULT 10u
+#define SLICES_MAX         ((size_t)4 << 30)
+
+struct query {
+    struct nadb_redis *redis;
+    struct nadb_redis_lane *lane;
+    const struct nadb_shared_settings *settings;
+    struct nadb_op *op;
+    struct nadb_redis_hold *hold;
+    char space[NADB_REDIS_SPACE_MAX];
+    size_t space_len;
+    struct nadb_buf list; /* of slices, or of tallies */
+};
+
+static struct nadb_redis_out *out_of(struct query *query)
+{
+    return &query->lane->out;
+}
+
+static struct nadb_slice space_of(const struct query *query)
+{
+    return nadb_slice_of(query->space, query->space_len);
+}
+
+static enum nadb_err no_memory(struct query *query)
+{
+    return nadb_error_set(&query->op->error, NADB_ENOMEM, 0, "%s", nadb_err_text(NADB_ENOMEM));
+}
+
+/* ---- asking ---- */
+
+static size_t width_of(const struct nadb_redis *redis)
+{
+    return redis->is_cluster ? 1 : redis->partitions < WIDTH_MAX ? redis->partitions : WIDTH_MAX;
+}
+
+static void write_bases(struct query *query, uint32_t first, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct nadb_redis_base base;
+        nadb_redis_make_base(
+            query->redis, (uint32_t)((first + i) % query->redis->partitions), &base);
+        nadb_redis_out_arg(out_of(query), nadb_redis_base_slice(&base));
+    }
+}
+
+static void begin(struct query *query, enum nadb_redis_script_id script, uint32_t partition,
+    bool is_write, size_t args)
+{
+    struct nadb_redis_base base;
+    nadb_redis_make_base(query->redis, partition % query->redis->partitions, &base);
+    nadb_redis_lane_begin_script(query->lane, script, nadb_redis_base_slice(&base), is_write, args);
+}
+
+/* How many of the calls begin with an outcome; the worst of the others is the operation's. */
+static void gather_errors(struct query *query, bool is_write)
+{
+    size_t done = 0;
+    enum nadb_err worst = NADB_OK;
+    for (size_t i = 0; i < query->lane->call_count; i++) {
+        enum nadb_err err = NADB_OK;
+        struct nadb_error error = {.code = NADB_OK};
+        if (nadb_redis_lane_reply(query->lane, i, &err, &error) != NULL) {
+            done++;
+        } else if (worst != NADB_ESYNC) {
+            worst = err;
+            nadb_redis_fail_op(query->op, err, &error);
+        }
+    }
+    if (is_write && worst != NADB_OK && worst != NADB_ESYNC && done > 0) {
+        /* Partly done: nobody can say how much of what is there now was meant. */
+        query->op->err = nadb_error_set(
+            &query->op->error, NADB_ESYNC, 0, "backend: outcome unknown: only a part was reached");
+    }
+}
+
+static bool exchange(struct query *query, bool is_write)
+{
+    nadb_redis_lane_exchange(query->lane);
+    gather_errors(query, is_write);
+    return query->op->err == NADB_OK;
+}
+
+/* Takes the replies of all calls, which live as long as the operation's outcome. */
+static redisReply *take_reply(struct query *query, size_t call)
+{
+    redisReply *reply = query->lane->calls[call].reply;
+    query->lane->calls[call].reply = NULL;
+    nadb_redis_hold_reply(query->hold, reply);
+    return reply;
+}
+
+static struct nadb_slice text_of(const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_STRING ? nadb_slice_of(reply->str, (size_t)reply->len)
+                                             : nadb_slice_of(NULL, 0);
+}
+
+static uint64_t number_of(const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_INTEGER && reply->integer > 0 ? (uint64_t)reply->integer : 0;
+}
+
+/* An array of at least `min` elements, of which those behind come in groups of `group`? */
+static bool is_list(struct query *query, const redisReply *reply, size_t min, size_t group)
+{
+    bool is_right = reply->type == REDIS_REPLY_ARRAY && reply->elements >= min &&
+                    (reply->elements - min) % group == 0;
+    if (!is_right) {
+        query->op->err = nadb_redis_bad_reply(&query->op->error);
+    }
+    return is_right;
+}
+
+/* ---- lists ---- */
+
+static bool add_to_list(struct query *query, const void *item, size_t size)
+{
+    if (!nadb_buf_append(&query->list, item, size)) {
+        query->op->err = no_memory(query);
+        return false;
+    }
+    return true;
+}
+
+/* The list as the operation's own; NULL: no memory. */
+static void *keep_list(struct query *query, size_t size, size_t *ret_count)
+{
+    void *copy = nadb_redis_hold_alloc(query->hold, query->list.len + 1);
+    if (copy == NULL) {
+        query->op->err = no_memory(query);
+        return NULL;
+    }
+    if (query->list.len > 0) {
+        memcpy(copy, query->list.data, query->list.len);
+    }
+    *ret_count = query->list.len / size;
+    return copy;
+}
+
+static void add_keys(struct query *query, const redisReply *reply, size_t from)
+{
+    for (size_t i = from; i < reply->elements; i++) {
+        struct nadb_slice key = text_of(reply->element[i]);
+        if (!add_to_list(query, &key, sizeof(key))) {
+            return;
+        }
+    }
+}
+
+static void keep_keys(struct query *query)
+{
+    size_t count = 0;
+    struct nadb_slice *keys = keep_list(query, sizeof(*keys), &count);
+    if (keys != NULL) {
+        query->op->keys = keys;
+        query->op->key_count = count;
+    }
+}
+
+/* ---- COUNT, SPACES ---- */
+
+struct space_row {
+    struct nadb_slice space;
+    struct nadb_space_tally tally;
+};
+
+static int compare_spaces(const void *a, const void *b)
+{
+    const struct space_row *left = a;
+    const struct space_row *right = b;
+    return nadb_slice_cmp(left->space, right->space);
+}
+
+static void add_spaces(struct query *query, const redisReply *reply)
+{
+    if (!is_list(query, reply, 0, 4)) {
+        return;
+    }
+    for (size_t i = 0; i < reply->elements; i += 4) {
+        struct space_row row = {.space = text_of(reply->element[i])};
+        if (!nadb_redis_space_parse(row.space, &row.tally.place)) {
+            continue; /* somebody else's */
+        }
+        row.tally.keys = number_of(reply->element[i + 1]);
+        row.tally.expires = number_of(reply->element[i + 2]);
+        row.tally.ttl_sum_ms = number_of(reply->element[i + 3]);
+        if (!add_to_list(query, &row, sizeof(row))) {
+            return;
+        }
+    }
+}
+
+/* Sorts the rows and adds up those of the same space. */
+static void merge_spaces(struct query *query)
+{
+    struct nadb_op *op = query->op;
+    struct space_row *rows = (struct space_row *)(void *)query->list.data;
+    size_t count = query->list.len / sizeof(*rows);
+    struct nadb_space_tally *spaces =
+        nadb_redis_hold_alloc(query->hold, (count + 1) * sizeof(*spaces));
+    if (spaces == NULL) {
+        op->err = no_memory(query);
+        return;
+    }
+    if (count > 0) {
+        qsort(rows, count, sizeof(*rows), compare_spaces);
+    }
+    op->spaces = spaces;
+    for (size_t i = 0; i < count; i++) {
+        if (i == 0 || compare_spaces(&rows[i - 1], &rows[i]) != 0) {
+            spaces[op->space_count++] = rows[i].tally;
+            continue;
+        }
+        struct nadb_space_tally *sum = &spaces[op->space_count - 1];
+        sum->keys += rows[i].tally.keys;
+        sum->expires += rows[i].tally.expires;
+        sum->ttl_sum_ms += rows[i].tally.ttl_sum_ms;
+    }
+}
+
+static void run_count(struct query *query)
+{
+    struct nadb_op *op = query->op;
+    bool is_one = op->kind == NADB_OP_COUNT;
+    size_t width = width_of(query->redis);
+    for (uint32_t first = 0; first < query->redis->partitions; first += (uint32_t)width) {
+        size_t left = query->redis->partitions - first;
+        size_t count = left < width ? left : width;
+        begin(query, NADB_REDIS_COUNT, first, false, 1 + count);
+        nadb_redis_out_arg(out_of(query), is_one ? space_of(query) : nadb_slice_of(NULL, 0));
+        write_bases(query, first, count);
+        (void)nadb_redis_lane_end(query->lane); /* replies are taken in order */
+    }
+    if (!exchange(query, false)) {
+        return;
+    }
+    for (size_t i = 0; i < query->lane->call_count && op->err == NADB_OK; i++) {
+        add_spaces(query, take_reply(query, i));
+    }
+    merge_spaces(query);
+    if (is_one && op->err == NADB_OK) {
+        if (op->space_count == 0) {
+            op->spaces[op->space_count++] = (struct nadb_space_tally){.place = op->place};
+        }
+        op->number = op->spaces[0].keys;
+    }
+}
+
+/* ---- SCAN, RANDOM ---- */
+
+static void write_scan(
+    struct query *query, uint32_t first, size_t width, uint64_t cursor, uint64_t count)
+{
+    begin(query, NADB_REDIS_SCAN, first, false, 3 + width);
+    nadb_redis_out_arg(out_of(query), space_of(query));
+    nadb_redis_out_number(out_of(query), cursor);
+    nadb_redis_out_number(out_of(query), count);
+    write_bases(query, first, width);
+    (void)nadb_redis_lane_end(query->lane); /* replies are taken in order */
+}
+
+static void scan_all(struct query *query)
+{
+    size_t width = width_of(query->redis);
+    for (uint32_t first = 0; first < query->redis->partitions; first += (uint32_t)width) {
+        size_t left = query->redis->partitions - first;
+        write_scan(query, first, left < width ? left : width, 0, 0);
+    }
+    if (!exchange(query, false)) {
+        return;
+    }
+    for (size_t i = 0; i < query->lane->call_count && query->op->err == NADB_OK; i++) {
+        redisReply *reply = take_reply(query, i);
+        if (is_list(query, reply, 2, 1)) {
+            add_keys(query, reply, 2);
+        }
+    }
+}
+
+/* One step; the position moves on. */
+static void scan_step(struct query *query, uint32_t *partition, uint64_t *cursor, uint64_t count)
+{
+    size_t width = width_of(query->redis);
+    size_t left = query->redis->partitions - *partition;
+    nadb_redis_lane_reset(query->lane);
+    write_scan(query, *partition, left < width ? left : width, *cursor, count);
+    if (!exchange(query, false)) {
+        return;
+    }
+    redisReply *reply = take_reply(query, 0);
+    if (!is_list(query, reply, 2, 1)) {
+        return;
+    }
+    uint64_t done = number_of(reply->element[0]);
+    if (done > left || !nadb_parse_u64(text_of(reply->element[1]), cursor) ||
+        *cursor >> SCAN_CURSOR_BITS != 0 || (done == 0 && *cursor == 0)) {
+        query->op->err = nadb_redis_bad_reply(&query->op->error);
+        return;
+    }
+    *partition += (uint32_t)done;
+    add_keys(query, reply, 2);
+}
+
+static void run_scan(struct query *query)
+{
+    struct nadb_op *op = query->op;
+    uint64_t count = op->count > 0 ? op->count : SCAN_COUNT_DEFAULT;
+    uint64_t cursor = op->cursor & ((UINT64_C(1) << SCAN_CURSOR_BITS) - 1);
+    uint64_t first = op->cursor >> SCAN_CURSOR_BITS;
+    uint32_t partition =
+        first < query->redis->partitions ? (uint32_t)first : query->redis->partitions;
+    if (op->count == NADB_SCAN_ALL) {
+        scan_all(query);
+        partition = query->redis->partitions;
+    }
+    while (op->err == NADB_OK && partition < query->redis->partitions &&
+           query->list.len / sizeof(struct nadb_slice) < count) {
+        scan_step(query, &partition, &cursor, count);
+    }
+    if (op->err == NADB_OK) {
+        keep_keys(query);
+        op->next_cursor = partition < query->redis->partitions
+                              ? (uint64_t)partition << SCAN_CURSOR_BITS | cursor
+                              : 0;
+    }
+}
+
+static void run_random(struct query *query)
+{
+    uint32_t numbers[2];
+    nadb_random_bytes(numbers, sizeof(numbers));
+    uint32_t start = numbers[0] % query->redis->partitions;
+    size_t width = query->redis->is_cluster ? 1 : query->redis->partitions;
+    for (uint32_t i = 0; i < query->redis->partitions; i += (uint32_t)width) {
+        begin(query, NADB_REDIS_RANDOM, start + i, false, 2 + width);
+        nadb_redis_out_arg(out_of(query), space_of(query));
+        nadb_redis_out_number(out_of(query), numbers[1]);
+        write_bases(query, start + i, width);
+        (void)nadb_redis_lane_end(query->lane); /* replies are taken in order */
+    }
+    if (!exchange(query, false)) {
+        return;
+    }
+    for (size_t i = 0; i < query->lane->call_count && query->list.len == 0; i++) {
+        redisReply *reply = take_reply(query, i);
+        if (!is_list(query, reply, 0, 1)) {
+            return;
+        }
+        add_keys(query, reply, 0);
+    }
+    keep_keys(query);
+}
+
+/* ---- TAG_COUNTS, TAGS ---- */
+
+static void ask_tallies(struct query *query)
+{
+    struct nadb_op *op = query->op;
+    bool is_named = op->kind == NADB_OP_TAG_COUNTS;
+    size_t tag_count = is_named ? op->tag_count : 0;
+    size_t width = width_of(query->redis);
+    for (uint32_t first = 0; first < query->redis->partitions; first += (uint32_t)width) {
+        size_t left = query->redis->partitions - first;
+        size_t count = left < width ? left : width;
+        begin(query, NADB_REDIS_TALLY, first, false, 2 + count + tag_count);
+        nadb_redis_out_arg(out_of(query), space_of(query));
+        nadb_redis_out_number(out_of(query), count);
+        write_bases(query, first, count);
+        for (size_t i = 0; i < tag_count; i++) {
+            nadb_redis_out_arg(out_of(query), op->tags[i]);
+        }
+        (void)nadb_redis_lane_end(query->lane); /* replies are taken in order */
+    }
+}
+
+static void run_tag_counts(struct query *query)
+{
+    struct nadb_op *op = query->op;
+    struct nadb_tag_tally *tallies =
+        nadb_redis_hold_alloc(query->hold, (op->tag_count + 1) * sizeof(*tallies));
+    if (tallies == NULL) {
+        op->err = no_memory(query);
+        return;
+    }
+    for (size_t i = 0; i < op->tag_count; i++) {
+        tallies[i] = (struct nadb_tag_tally){.tag = op->tags[i]};
+    }
+    op->tallies = tallies;
+    op->tally_count = op->tag_count;
+    if (op->tag_count == 0) {
+        return;
+    }
+    ask_tallies(query);
+    if (!exchange(query, false)) {
+        return;
+    }
+    for (size_t i = 0; i < query->lane->call_count; i++) {
+        redisReply *reply = take_reply(query, i);
+        if (!is_list(query, reply, op->tag_count, SIZE_MAX)) {
+            return;
+        }
+        for (size_t j = 0; j < op->tag_count; j++) {
+            tallies[j].count += number_of(reply->element[j]);
+        }
+    }
+}
+
+static int compare_tallies(const void *a, const void *b)
+{
+    const struct nadb_tag_tally *left = a;
+    const struct nadb_tag_tally *right = b;
+    return nadb_slice_cmp(left->tag, right->tag);
+}
+
+static void run_tags(struct query *query)
+{
+    struct nadb_op *op = query->op;
+    ask_tallies(query);
+    if (!exchange(query, false)) {
+        return;
+    }
+    for (size_t i = 0; i < query->lane->call_count; i++) {
+        redisReply *reply = take_reply(query, i);
+        if (!is_list(query, reply, 0, 2)) {
+            return;
+        }
+        for (size_t j = 0; j < reply->elements; j += 2) {
+            struct nadb_tag_tally tally = {
+                .tag = text_of(reply->element[j]), .count = number_of(reply->element[j + 1])};
+            if (!add_to_list(query, &tally, sizeof(tally))) {
+                return;
+            }
+        }
+    }
+    size_t count = 0;
+    struct nadb_tag_tally *tallies = keep_list(query, sizeof(*tallies), &count);
+    if (tallies == NULL) {
+        return;
+    }
+    qsort(tallies, count, sizeof(*tallies), compare_tallies);
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (kept > 0 && nadb_slice_eq(tallies[kept - 1].tag, tallies[i].tag)) {
+            tallies[kept - 1].count += tallies[i].count;
+        } else {
+            tallies[kept++] = tallies[i];
+        }
+    }
+    op->tallies = tallies;
+    op->tally_count = kept;
+}
+
+/* ---- SELECT ---- */
+
+static void ask_select(struct query *query, const struct nadb_redis_program *program,
+    struct nadb_slice mode, bool is_write)
+{
+    nadb_redis_lane_reset(query->lane);
+    for (uint32_t i = 0; i < query->redis->partitions; i++) {
+        begin(query, NADB_REDIS_SELECT, i, is_write, 7 + program->op_count);
+        write_bases(query, i, 1);
+        nadb_redis_out_arg(out_of(query), space_of(query));
+        nadb_redis_out_arg(out_of(query), mode);
+        nadb_redis_out_number(out_of(query),
+            nadb_redis_program_is_simple(program) ? query->op->records_max : UINT64_MAX);
+        nadb_redis_out_number(out_of(query), query->op->epoch);
+        nadb_redis_out_number(out_of(query), query->settings->epochs_max);
+        nadb_redis_out_arg(out_of(query), nadb_redis_program_prefix(program));
+        nadb_redis_program_write(program, out_of(query));
+        (void)nadb_redis_lane_end(query->lane); /* replies are taken in order */
+    }
+}
+
+static bool read_program(struct query *query, struct nadb_redis_program *ret)
+{
+    if (!nadb_redis_program_read(query->op->selector, ret)) {
+        query->op->err = nadb_error_set(&query->op->error, NADB_EBADEXPR, 0, "malformed selector");
+        return false;
+    }
+    return true;
+}
+
+/* key, record, seconds of idleness: what the script gives of one. */
+static bool add_found(
+    struct query *query, uint32_t partition, redisReply *const *parts, bool is_whole)
+{
+    struct nadb_op *op = query->op;
+    struct nadb_redis_base base;
+    struct nadb_found found;
+    struct nadb_slice key = text_of(parts[0]);
+    struct nadb_buf *name = &query->lane->scratch;
+    nadb_redis_make_base(query->redis, partition, &base);
+    name->len = 0;
+    if (!nadb_buf_append(name, base.text, base.len) || !nadb_buf_append(name, "r:", 2) ||
+        !nadb_buf_append(name, query->space, query->space_len) ||
+        !nadb_buf_append(name, key.data, key.len)) {
+        op->err = no_memory(query);
+        return false;
+    }
+    op->err = nadb_redis_found(
+        query->hold, text_of(parts[1]), nadb_buf_slice(name), is_whole, &found, &op->error);
+    if (op->err != NADB_OK) {
+        return false;
+    }
+    found.entry.key = key;
+    if (op->wants_accessed) {
+        found.entry.accessed_s = nadb_redis_accessed(parts[2], &found.entry);
+    }
+    return add_to_list(query, &found, sizeof(found));
+}
+
+static void keep_found(struct query *query)
+{
+    struct nadb_op *op = query->op;
+    size_t count = 0;
+    if (op->err != NADB_OK || op->number > op->records_max || !op->wants_records) {
+        return;
+    }
+    struct nadb_found *found = keep_list(query, sizeof(*found), &count);
+    if (found != NULL) {
+        op->found = found;
+        op->found_count = count;
+    }
+}
+
+/* The script sees to everything. */
+static void select_simple(struct query *query, const struct nadb_redis_program *program)
+{
+    struct nadb_op *op = query->op;
+    bool is_whole = op->wants_records && op->wants_value;
+    ask_select(query, program,
+        is_whole            ? NADB_SLICE("records")
+        : op->wants_records ? NADB_SLICE("heads")
+                            : NADB_SLICE("count"),
+        false);
+    if (!exchange(query, false)) {
+        return;
+    }
+    for (size_t i = 0; i < query->lane->call_count; i++) {
+        redisReply *reply = take_reply(query, i);
+        if (!is_list(query, reply, 1, 3)) {
+            return;
+        }
+        op->number += number_of(reply->element[0]);
+        for (size_t j = 1; j < reply->elements && op->number <= op->records_max; j += 3) {
+            if (!add_found(query, (uint32_t)i, &reply->element[j], is_whole)) {
+                return;
+            }
+        }
+    }
+    keep_found(query);
+}
+
+/* Fetches the records of the keys in the list, and keeps those that are still selected. */
+static void fetch_selected(struct query *query, const struct nadb_redis_program *program)
+{
+    struct nadb_op *op = query->op;
+    size_t count = 0;
+    struct nadb_slice *keys = keep_list(query, sizeof(*keys), &count);
+    if (keys == NULL || count == 0) {
+        return;
+    }
+    struct nadb_op *fetches = nadb_redis_hold_alloc(query->hold, count * sizeof(*fetches));
+    struct nadb_op **list = nadb_redis_hold_alloc(query->hold, count * sizeof(*list));
+    if (fetches == NULL || list == NULL) {
+        op->err = no_memory(query);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        fetches[i] = (struct nadb_op){.kind = NADB_OP_FETCH,
+            .place = op->place,
+            .key = keys[i],
+            .wants_value = op->wants_value,
+            .wants_accessed = op->wants_accessed};
+        list[i] = &fetches[i];
+    }
+    nadb_redis_run_batch(query->redis, query->lane, query->settings, list, count);
+    query->list.len = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct nadb_op *fetch = &fetches[i];
+        if (fetch->backend_private != NULL) {
+            nadb_redis_hold_adopt(query->hold, fetch->backend_private);
+        }
+        if (fetch->err != NADB_OK) {
+            nadb_redis_fail_op(op, fetch->err, &fetch->error);
+        } else if (fetch->found->stamp != 0 &&
+                   nadb_redis_program_matches(program, keys[i], fetch->found->entry.tags)) {
+            (void)add_to_list(query, fetch->found, sizeof(*fetch->found)); /* err says it */
+        }
+    }
+    op->number = query->list.len / sizeof(struct nadb_found);
+}
+
+/* The script gives the keys, the pattern is seen to here. */
+static void select_by_pattern(struct query *query, const struct nadb_redis_program *program)
+{
+    struct nadb_op *op = query->op;
+    ask_select(query, program, NADB_SLICE("keys"), false);
+    if (!exchange(query, false)) {
+        return;
+    }
+    for (size_t i = 0; i < query->lane->call_count; i++) {
+        redisReply *reply = take_reply(query, i);
+        if (!is_list(query, reply, 1, 1)) {
+            return;
+        }
+        for (size_t j = 1; j < reply->elements; j++) {
+            struct nadb_slice key = text_of(reply->element[j]);
+            if (nadb_glob_match(program->pattern, key)) {
+                op->number++;
+                if (!add_to_list(query, &key, sizeof(key))) {
+                    return;
+                }
+            }
+        }
+    }
+    if (op->wants_records && op->number <= op->records_max) {
+        fetch_selected(query, program);
+        keep_found(query);
+    }
+}
+
+static void run_select(struct query *query)
+{
+    struct nadb_redis_program program;
+    if (!read_program(query, &program)) {
+        return;
+    }
+    if (nadb_redis_program_is_simple(&program)) {
+        select_simple(query, &program);
+    } else {
+        select_by_pattern(query, &program);
+    }
+}
+
+/* ---- EPOCH, INVALIDATE, CLEAR ---- */
+
+/* Sent again when its answer is lost: an epoch that nobody got is of no harm. */
+static bool ask_epoch(struct query *query, struct nadb_slice mode, uint64_t *ret)
+{
+    struct nadb_redis_base base;
+    nadb_redis_make_base(query->redis, 0, &base);
+    nadb_redis_lane_reset(query->lane);
+    begin(query, NADB_REDIS_EPOCH, 0, false, 2);
+    char *at = nadb_redis_out_begin(out_of(query), base.len + strlen("epoch"));
+    if (at != NULL) {
+        memcpy(at, base.text, base.len);
+        memcpy(at + base.len, "epoch", strlen("epoch"));
+    }
+    nadb_redis_out_end(out_of(query));
+    nadb_redis_out_arg(out_of(query), mode);
+    (void)nadb_redis_lane_end(query->lane); /* the only one */
+    if (!exchange(query, false)) {
+        return false;
+    }
+    *ret = number_of(query->lane->calls[0].reply);
+    return true;
+}
+
+static void sum_replies(struct query *query)
+{
+    if (!exchange(query, true)) {
+        return;
+    }
+    for (size_t i = 0; i < query->lane->call_count; i++) {
+        query->op->number += number_of(query->lane->calls[i].reply);
+    }
+}
+
+/* Removes each of the records if it is still the same. */
+static void remove_found(struct query *query, const struct nadb_found *records, size_t count)
+{
+    struct nadb_op *op = query->op;
+    struct nadb_op *commits = nadb_redis_hold_alloc(query->hold, (count + 1) * sizeof(*commits));
+    struct nadb_op **list = nadb_redis_hold_alloc(query->hold, (count + 1) * sizeof(*list));
+    struct nadb_check *checks = nadb_redis_hold_alloc(query->hold, (count + 1) * sizeof(*checks));
+    struct nadb_change *changes =
+        nadb_redis_hold_alloc(query->hold, (count + 1) * sizeof(*changes));
+    if (commits == NULL || list == NULL || checks == NULL || changes == NULL) {
+        op->err = no_memory(query);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct nadb_found *found = &records[i];
+        checks[i] =
+            (struct nadb_check){.place = op->place, .key = found->entry.key, .stamp = found->stamp};
+        changes[i] = (struct nadb_change){
+            .place = op->place, .entry = {.kind = NADB_ENTRY_DELETE, .key = found->entry.key}};
+        commits[i] = (struct nadb_op){.kind = NADB_OP_COMMIT,
+            .checks = &checks[i],
+            .check_count = 1,
+            .changes = &changes[i],
+            .change_count = 1};
+        list[i] = &commits[i];
+    }
+    if (count > 0) {
+        nadb_redis_run_batch(query->redis, query->lane, query->settings, list, count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        op->number += commits[i].err == NADB_OK && !commits[i].is_conflict;
+        if (commits[i].err != NADB_OK) {
+            op->err = nadb_error_set(
+                &op->error, NADB_ESYNC, 0, "backend: outcome unknown: only a part was reached");
+        }
+    }
+}
+
+static void invalidate_by_pattern(struct query *query, const struct nadb_redis_program *program)
+{
+    struct nadb_op *op = query->op;
+    ask_select(query, program, NADB_SLICE("note"), true);
+    if (!exchange(query, true)) {
+        return;
+    }
+    struct nadb_op select = {.kind = NADB_OP_SELECT,
+        .place = op->place,
+        .selector = op->selector,
+        .wants_records = true,
+        .records_max = UINT64_MAX};
+    query->op = &select;
+    select_by_pattern(query, program);
+    query->op = op;
+    if (select.err != NADB_OK) {
+        nadb_redis_fail_op(op, select.err, &select.error);
+        return;
+    }
+    remove_found(query, select.found, select.found_count);
+}
+
+static void run_invalidate(struct query *query)
+{
+    struct nadb_redis_program program;
+    if (!read_program(query, &program) ||
+        !ask_epoch(query, NADB_SLICE("next"), &query->op->epoch)) {
+        return;
+    }
+    if (nadb_redis_program_is_simple(&program)) {
+        ask_select(query, &program, NADB_SLICE("remove"), true);
+        sum_replies(query);
+    } else {
+        invalidate_by_pattern(query, &program);
+    }
+}
+
+static void run_clear(struct query *query)
+{
+    if (!ask_epoch(query, NADB_SLICE("next"), &query->op->epoch)) {
+        return;
+    }
+    nadb_redis_lane_reset(query->lane);
+    for (uint32_t i = 0; i < query->redis->partitions; i++) {
+        begin(query, NADB_REDIS_CLEAR, i, true, 3);
+        write_bases(query, i, 1);
+        nadb_redis_out_arg(out_of(query), space_of(query));
+        nadb_redis_out_number(out_of(query), query->op->epoch);
+        (void)nadb_redis_lane_end(query->lane); /* replies are taken in order */
+    }
+    sum_replies(query);
+}
+
+/* ---- the table ---- */
+
+static void run_epoch(struct query *query)
+{
+    (void)ask_epoch(query, NADB_SLICE("get"), &query->op->number); /* the operation has the error */
+}
+
+typedef void run_query_fn(struct query *query);
+
+static run_query_fn *const queries[] = {
+    [NADB_OP_COUNT] = run_count,
+    [NADB_OP_SCAN] = run_scan,
+    [NADB_OP_RANDOM] = run_random,
+    [NADB_OP_TAG_COUNTS] = run_tag_counts,
+    [NADB_OP_TAGS] = run_tags,
+    [NADB_OP_SELECT] = run_select,
+    [NADB_OP_INVALIDATE] = run_invalidate,
+    [NADB_OP_CLEAR] = run_clear,
+    [NADB_OP_EPOCH] = run_epoch,
+    [NADB_OP_SPACES] = run_count,
+};
+
+void nadb_redis_run_query(struct nadb_redis *redis, struct nadb_redis_lane *lane,
+    const struct nadb_shared_settings *settings, struct nadb_op *op)
+{
+    NADB_ASSERT((size_t)op->kind < NADB_ARRAY_LEN(queries) && queries[op->kind] != NULL);
+    struct query query = {.redis = redis,
+        .lane = lane,
+        .settings = settings,
+        .op = op,
+        .hold = nadb_redis_hold_new()};
+    query.space_len = nadb_redis_space(op->place, query.space);
+    nadb_buf_init(&query.list, SLICES_MAX);
+    nadb_redis_lane_reset(lane);
+    queries[op->kind](&query);
+    nadb_redis_hold_share(query.hold, op);
+    nadb_redis_hold_unref(query.hold);
+    nadb_buf_fini(&query.list);
+}

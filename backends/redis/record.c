@@ -1,0 +1,118 @@
+/* This file turns records to bytes and back. */
+#include "backends/redis/record.h"
+
+#include "src/base/checksum.h"
+#include "src/base/codec.h"
+
+enum {
+    AT_FORMAT = 0,
+    AT_TAGS_LEN = 4,
+    AT_EXPIRE = 8,
+    AT_CREATED_SUM = 16,
+    AT_CREATED = 20,
+    AT_STAMP = 28,
+    AT_UPDATED = 36,
+    AT_RAW_LEN = 44,
+    AT_CODEC = 48,
+    AT_VALUE_SUM = 52,
+    AT_HEAD_SUM = 56,
+};
+_Static_assert(AT_CREATED_SUM == NADB_REDIS_RECORD_BEGIN, "the first part ends there");
+_Static_assert(AT_STAMP == NADB_REDIS_RECORD_CREATED, "the second part ends there");
+_Static_assert(AT_HEAD_SUM + sizeof(uint32_t) == NADB_REDIS_RECORD_HEAD, "the head ends there");
+
+static uint64_t seed_of(struct nadb_slice name)
+{
+    return nadb_checksum64(name.data, name.len, NADB_REDIS_RECORD_FORMAT);
+}
+
+static uint32_t head_sum(const char *head, struct nadb_slice tags, uint64_t seed)
+{
+    uint64_t sum = nadb_checksum64(head, AT_CREATED_SUM, seed);
+    sum = nadb_checksum64(head + AT_STAMP, AT_HEAD_SUM - AT_STAMP, sum);
+    return tags.len == 0 ? (uint32_t)sum : nadb_checksum32(tags.data, tags.len, sum);
+}
+
+void nadb_redis_record_write(const struct nadb_redis_record *record, struct nadb_slice name,
+    char out[NADB_REDIS_RECORD_HEAD])
+{
+    const struct nadb_entry *entry = &record->entry;
+    uint64_t seed = seed_of(name);
+    memset(out, 0, NADB_REDIS_RECORD_HEAD);
+    out[AT_FORMAT] = NADB_REDIS_RECORD_FORMAT;
+    out[AT_CODEC] = (char)entry->codec;
+    nadb_put_u32(out + AT_TAGS_LEN, (uint32_t)entry->tags.len);
+    nadb_put_u64(out + AT_STAMP, record->stamp);
+    nadb_put_u64(out + AT_UPDATED, entry->updated_ms);
+    nadb_put_u64(out + AT_EXPIRE, entry->expire_ms);
+    nadb_put_u32(out + AT_RAW_LEN, entry->raw_len);
+    nadb_put_u32(out + AT_VALUE_SUM, nadb_checksum32(entry->value.data, entry->value.len, seed));
+    nadb_put_u32(out + AT_HEAD_SUM, head_sum(out, entry->tags, seed));
+    nadb_put_u64(out + AT_CREATED, entry->created_ms);
+    nadb_put_u32(out + AT_CREATED_SUM, nadb_checksum32(out + AT_CREATED, sizeof(uint64_t), seed));
+}
+
+size_t nadb_redis_record_head_len(struct nadb_slice bytes)
+{
+    if (bytes.len < NADB_REDIS_RECORD_HEAD || bytes.data[AT_FORMAT] != NADB_REDIS_RECORD_FORMAT) {
+        return 0;
+    }
+    size_t tags_len = nadb_get_u32(bytes.data + AT_TAGS_LEN);
+    return tags_len <= NADB_TAGS_PACKED_MAX ? NADB_REDIS_RECORD_HEAD + tags_len : 0;
+}
+
+/* Is every tag whole? The checksum says what was written, not that it made sense. */
+static bool is_packed(struct nadb_slice tags)
+{
+    size_t at = 0;
+    while (at < tags.len) {
+        if (tags.len - at < sizeof(uint16_t)) {
+            return false;
+        }
+        size_t len = nadb_get_u16(tags.data + at);
+        if (len > tags.len - at - sizeof(uint16_t)) {
+            return false;
+        }
+        at += sizeof(uint16_t) + len;
+    }
+    return true;
+}
+
+static bool is_value_right(const struct nadb_entry *entry, uint32_t sum, uint64_t seed)
+{
+    bool is_raw = entry->codec == NADB_CODEC_RAW;
+    return sum == nadb_checksum32(entry->value.data, entry->value.len, seed) &&
+           (is_raw ? entry->value.len == entry->raw_len : entry->value.len < entry->raw_len);
+}
+
+bool nadb_redis_record_read(
+    struct nadb_slice bytes, struct nadb_slice name, bool is_whole, struct nadb_redis_record *ret)
+{
+    size_t head_len = nadb_redis_record_head_len(bytes);
+    if (head_len == 0 || head_len > bytes.len) {
+        return false;
+    }
+    const char *head = bytes.data;
+    uint64_t seed = seed_of(name);
+    struct nadb_entry entry = {
+        .kind = NADB_ENTRY_PUT,
+        .codec = (enum nadb_codec)(unsigned char)head[AT_CODEC],
+        .raw_len = nadb_get_u32(head + AT_RAW_LEN),
+        .tags = {head + NADB_REDIS_RECORD_HEAD, head_len - NADB_REDIS_RECORD_HEAD},
+        .value = {head + head_len, is_whole ? bytes.len - head_len : 0},
+        .created_ms = nadb_get_u64(head + AT_CREATED),
+        .updated_ms = nadb_get_u64(head + AT_UPDATED),
+        .expire_ms = nadb_get_u64(head + AT_EXPIRE),
+    };
+    if (entry.codec > NADB_CODEC_ZLIB ||
+        nadb_get_u32(head + AT_HEAD_SUM) != head_sum(head, entry.tags, seed) ||
+        nadb_get_u32(head + AT_CREATED_SUM) !=
+            nadb_checksum32(head + AT_CREATED, sizeof(uint64_t), seed) ||
+        !is_packed(entry.tags) ||
+        (is_whole && !is_value_right(&entry, nadb_get_u32(head + AT_VALUE_SUM), seed))) {
+        return false;
+    }
+    ret->stamp = nadb_get_u64(head + AT_STAMP);
+    ret->entry = entry;
+    return ret->stamp != 0;
+}

@@ -1,0 +1,410 @@
+/* This file is the backend on a server, or a cluster, that speaks Redis's protocol.
+ *
+ *     run -> a lane -> batch.c (fetches, commits) or query.c (whole keyspaces) -> lane.c -> link.c
+ *
+ *  1. What belongs to a key is in one partition (names.h), whose names share a slot.
+ *  2. Records and indexes change together, in one script (lua/commit.lua), or not at all.
+ *  3. A member of an index counts only while its score, the time it ends, is not over.
+ *  4. A command that writes is sent at most once, unless the engine said that it has not run it.
+ *  5. Each run has a lane, with connections of its own; lanes share nothing but the topology. */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "backends/redis/open.h"
+#include "backends/redis/redis_internal.h"
+#include "backends/registry.h"
+#include "src/base/assert.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
+
+#define REDIS_MAGIC 0x4e415244u
+
+#define PREFIX_LEN_MAX     256u
+#define PREFIX_DEFAULT     "nadb:"
+#define PARTITIONS_DEFAULT 64u
+#define PARTITIONS_MAX     4096u
+#define TIMEOUT_DEFAULT_MS 1000u
+
+/* How long one open() tries, and how often it says that it waits. */
+#define OPEN_US   UINT64_C(2000000)
+#define RETRY_MS  50
+#define NOTICE_US UINT64_C(5000000)
+
+/* What goes out at once. */
+#define BATCH_OPS   4096u
+#define BATCH_BYTES ((size_t)64 << 20)
+
+static struct nadb_redis *redis_of(struct nadb_backend *backend)
+{
+    struct nadb_redis *redis = (struct nadb_redis *)(void *)backend;
+    NADB_ASSERT(redis != NULL && redis->magic == REDIS_MAGIC);
+    return redis;
+}
+
+static void lock(struct nadb_redis *redis)
+{
+    int result = pthread_mutex_lock(&redis->lock);
+    NADB_ASSERT(result == 0);
+}
+
+static void unlock(struct nadb_redis *redis)
+{
+    int result = pthread_mutex_unlock(&redis->lock);
+    NADB_ASSERT(result == 0);
+}
+
+void nadb_redis_make_base(
+    const struct nadb_redis *redis, uint32_t partition, struct nadb_redis_base *ret)
+{
+    int len = snprintf(ret->text, sizeof(ret->text), "%s{%u}", redis->prefix, partition);
+    ret->len = (size_t)len;
+}
+
+/* ---- life ---- */
+
+static void read_urls(struct nadb_redis *redis, const struct nadb_backend_opts *opts)
+{
+    redis->urls = nadb_mem_zalloc((opts->url_count + 1) * sizeof(*redis->urls));
+    redis->url_count = opts->url_count;
+    for (size_t i = 0; i < opts->url_count && redis->url_error.code == NADB_OK; i++) {
+        if (nadb_redis_url_parse(opts->urls[i], &redis->urls[i], &redis->url_error) == NADB_OK &&
+            opts->is_cluster && redis->urls[i].db != 0) {
+            (void)nadb_error_set(&redis->url_error, NADB_EINVAL, 0,
+                "redis-url: a cluster has database 0 only"); /* open() gives it */
+        }
+    }
+}
+
+static void check_opts(struct nadb_redis *redis)
+{
+    struct nadb_error *error = &redis->url_error;
+    if (error->code != NADB_OK) {
+        return;
+    }
+    if (redis->url_count == 0) {
+        (void)nadb_error_set(error, NADB_EINVAL, 0, "redis-url: there is none");
+    } else if (redis->url_count > 1 && !redis->is_cluster) {
+        (void)nadb_error_set(
+            error, NADB_EINVAL, 0, "redis-url: several servers need 'redis-cluster yes'");
+    } else if (strpbrk(redis->prefix, "{}") != NULL || strlen(redis->prefix) > PREFIX_LEN_MAX) {
+        (void)nadb_error_set(error, NADB_EINVAL, 0,
+            "redis-prefix: it must be without '{' and '}', and of %u bytes at most",
+            PREFIX_LEN_MAX);
+    } else if (redis->partitions > PARTITIONS_MAX) {
+        (void)nadb_error_set(error, NADB_EINVAL, 0, "redis-partitions: at most %u", PARTITIONS_MAX);
+    }
+}
+
+static void init_locks(struct nadb_redis *redis)
+{
+    pthread_condattr_t attributes;
+    int result = pthread_mutex_init(&redis->lock, NULL);
+    result |= pthread_condattr_init(&attributes);
+    result |= pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    result |= pthread_cond_init(&redis->lane_freed, &attributes);
+    result |= pthread_condattr_destroy(&attributes);
+    NADB_ASSERT(result == 0);
+}
+
+static struct nadb_backend *redis_new_instance(const struct nadb_backend_opts *opts)
+{
+    struct nadb_redis *redis = nadb_mem_zalloc(sizeof(*redis));
+    redis->backend.ops = &nadb_backend_redis_ops;
+    redis->magic = REDIS_MAGIC;
+    redis->prefix = nadb_mem_strdup(opts->prefix != NULL ? opts->prefix : PREFIX_DEFAULT);
+    redis->is_cluster = opts->is_cluster;
+    redis->may_wait = opts->may_wait;
+    redis->partitions = opts->partitions > 0 ? opts->partitions : PARTITIONS_DEFAULT;
+    redis->timeout_ms = opts->timeout_ms > 0 ? opts->timeout_ms : TIMEOUT_DEFAULT_MS;
+    redis->pool_size = opts->pool_size > 0 ? opts->pool_size : 1;
+    read_urls(redis, opts);
+    check_opts(redis);
+    init_locks(redis);
+    return &redis->backend;
+}
+
+static void close_lanes(struct nadb_redis *redis)
+{
+    if (redis->lanes == NULL) {
+        return;
+    }
+    for (unsigned i = 0; i < redis->pool_size; i++) {
+        nadb_redis_lane_fini(&redis->lanes[i]);
+    }
+    nadb_mem_free(redis->lanes);
+    redis->lanes = NULL;
+    redis->free_lanes = NULL;
+    nadb_redis_topology_fini(&redis->topology);
+}
+
+static void open_lanes(struct nadb_redis *redis)
+{
+    nadb_redis_topology_init(&redis->topology, redis->urls, redis->url_count, redis->is_cluster);
+    redis->lanes = nadb_mem_zalloc(redis->pool_size * sizeof(*redis->lanes));
+    for (unsigned i = 0; i < redis->pool_size; i++) {
+        struct nadb_redis_lane *lane = &redis->lanes[i];
+        nadb_redis_lane_init(lane, &redis->topology);
+        lane->next = redis->free_lanes;
+        redis->free_lanes = lane;
+    }
+}
+
+static void say_that_we_wait(struct nadb_redis *redis, const struct nadb_error *error)
+{
+    uint64_t now_us = nadb_redis_now_us();
+    if (redis->notice_us == 0 || now_us - redis->notice_us >= NOTICE_US) {
+        redis->notice_us = now_us;
+        nadb_log(NADB_LOG_NOTICE, "waiting for the engine: %s", error->text);
+    }
+}
+
+static enum nadb_err redis_open(struct nadb_backend *backend,
+    struct nadb_backend_open_info *ret_info, struct nadb_error *reterr)
+{
+    struct nadb_redis *redis = redis_of(backend);
+    struct nadb_backend_open_info info = {.was_clean = true};
+    struct nadb_error error = redis->url_error;
+    enum nadb_err err = error.code;
+    uint64_t end_us = nadb_redis_now_us() + OPEN_US;
+    while (err == NADB_OK) {
+        uint64_t deadline_us = nadb_redis_now_us() + redis->timeout_ms * 1000;
+        open_lanes(redis);
+        redis->lanes[0].deadline_us = deadline_us < end_us ? deadline_us : end_us;
+        err = nadb_redis_meet(redis, &redis->lanes[0], info.note, sizeof(info.note), &error);
+        if (err == NADB_OK) {
+            redis->stats.servers = nadb_redis_topology_masters(&redis->topology);
+            memcpy(redis->stats.engine, redis->engine, sizeof(redis->engine));
+            *ret_info = info;
+            return NADB_OK;
+        }
+        close_lanes(redis);
+        if (err == NADB_EIO && redis->may_wait) {
+            say_that_we_wait(redis, &error);
+            if (nadb_redis_now_us() + RETRY_MS * 1000 < end_us) {
+                const struct timespec pause = {.tv_nsec = RETRY_MS * 1000000L};
+                (void)nanosleep(&pause, NULL); /* shorter is no harm */
+                err = NADB_OK;
+            }
+        }
+    }
+    if (reterr != NULL) {
+        *reterr = error;
+    }
+    return err;
+}
+
+static enum nadb_err redis_close(struct nadb_backend *backend, struct nadb_error *reterr)
+{
+    (void)reterr;
+    close_lanes(redis_of(backend));
+    return NADB_OK;
+}
+
+static void redis_free(struct nadb_backend *backend)
+{
+    struct nadb_redis *redis = redis_of(backend);
+    close_lanes(redis);
+    (void)pthread_mutex_destroy(&redis->lock); /* fails only while it is in use, as the next */
+    (void)pthread_cond_destroy(&redis->lane_freed);
+    nadb_mem_free(redis->prefix);
+    nadb_mem_free(redis->urls);
+    redis->magic = 0;
+    nadb_mem_free(redis);
+}
+
+/* ---- lanes ---- */
+
+/* A lane for a run that ends within the timeout; NULL: none was free in time. */
+static struct nadb_redis_lane *take_lane(struct nadb_redis *redis)
+{
+    uint64_t deadline_us = nadb_redis_now_us() + redis->timeout_ms * 1000;
+    struct timespec until;
+    int result = clock_gettime(CLOCK_MONOTONIC, &until);
+    NADB_ASSERT(result == 0);
+    uint64_t nanoseconds = (uint64_t)until.tv_nsec + redis->timeout_ms % 1000 * 1000000;
+    until.tv_sec += (time_t)(redis->timeout_ms / 1000 + nanoseconds / 1000000000);
+    until.tv_nsec = (long)(nanoseconds % 1000000000);
+    lock(redis);
+    result = 0;
+    while (redis->free_lanes == NULL && result == 0) {
+        result = pthread_cond_timedwait(&redis->lane_freed, &redis->lock, &until);
+    }
+    struct nadb_redis_lane *lane = redis->free_lanes;
+    if (lane != NULL) {
+        redis->free_lanes = lane->next;
+        lane->deadline_us = deadline_us;
+        lane->stats = (struct nadb_shared_stats){.batches = 0};
+    }
+    unlock(redis);
+    return lane;
+}
+
+static void give_lane(struct nadb_redis *redis, struct nadb_redis_lane *lane)
+{
+    nadb_redis_lane_reset(lane);
+    unsigned masters = nadb_redis_topology_masters(&redis->topology);
+    lock(redis);
+    struct nadb_shared_stats *stats = &redis->stats;
+    stats->batches += lane->stats.batches;
+    stats->ops += lane->stats.ops;
+    stats->round_trips += lane->stats.round_trips;
+    stats->reconnects += lane->stats.reconnects;
+    stats->redirects += lane->stats.redirects;
+    stats->timeouts += lane->stats.timeouts;
+    stats->failures += lane->stats.failures;
+    stats->is_down = lane->stats.is_down;
+    stats->servers = masters;
+    lane->next = redis->free_lanes;
+    redis->free_lanes = lane;
+    int result = pthread_cond_signal(&redis->lane_freed);
+    NADB_ASSERT(result == 0);
+    unlock(redis);
+}
+
+/* ---- run ---- */
+
+static bool is_batchable(const struct nadb_op *op)
+{
+    return op->kind == NADB_OP_FETCH || op->kind == NADB_OP_COMMIT ||
+           op->kind == NADB_OP_TAG_EPOCHS;
+}
+
+static void reset_outcome(struct nadb_op *op)
+{
+    op->err = NADB_OK;
+    op->error = (struct nadb_error){.code = NADB_OK};
+    op->is_conflict = false;
+    op->found = NULL;
+    op->found_count = 0;
+    op->number = 0;
+    op->epoch = 0;
+    op->keys = NULL;
+    op->key_count = 0;
+    op->next_cursor = 0;
+    op->epochs = NULL;
+    op->tallies = NULL;
+    op->tally_count = 0;
+    op->spaces = NULL;
+    op->space_count = 0;
+    op->backend_private = NULL;
+}
+
+static size_t bytes_of(const struct nadb_op *op)
+{
+    size_t bytes = op->key.len;
+    for (size_t i = 0; op->kind == NADB_OP_COMMIT && i < op->change_count; i++) {
+        bytes += op->changes[i].entry.value.len;
+    }
+    return bytes;
+}
+
+/* How many of the operations from the first on go out together. */
+static size_t batch_len(struct nadb_op *const *ops, size_t count)
+{
+    size_t len = 0;
+    size_t bytes = 0;
+    while (len < count && len < BATCH_OPS && bytes < BATCH_BYTES && is_batchable(ops[len])) {
+        bytes += bytes_of(ops[len++]);
+    }
+    return len;
+}
+
+static void run_ops(struct nadb_redis *redis, struct nadb_redis_lane *lane,
+    const struct nadb_shared_settings *settings, struct nadb_op *const *ops, size_t count)
+{
+    size_t at = 0;
+    while (at < count) {
+        size_t len = batch_len(ops + at, count - at);
+        if (len > 0) {
+            nadb_redis_run_batch(redis, lane, settings, ops + at, len);
+            at += len;
+        } else {
+            nadb_redis_run_query(redis, lane, settings, ops[at++]);
+        }
+    }
+}
+
+static void redis_run(struct nadb_backend *backend, const struct nadb_shared_settings *settings,
+    struct nadb_op *const *ops, size_t count)
+{
+    struct nadb_redis *redis = redis_of(backend);
+    for (size_t i = 0; i < count; i++) {
+        reset_outcome(ops[i]);
+    }
+    struct nadb_redis_lane *lane = take_lane(redis);
+    if (lane == NULL) {
+        for (size_t i = 0; i < count; i++) {
+            ops[i]->err = nadb_error_set(
+                &ops[i]->error, NADB_EBUSY, 0, "backend: all connections to the engine are in use");
+        }
+        return;
+    }
+    if (nadb_redis_needs_writer(redis)) {
+        (void)nadb_redis_take_writer(
+            redis, lane, &(struct nadb_error){.code = NADB_OK}); /* there are spare ones */
+    }
+    run_ops(redis, lane, settings, ops, count);
+    lane->stats.batches++;
+    lane->stats.ops += count;
+    give_lane(redis, lane);
+}
+
+static void redis_op_free(struct nadb_op *op)
+{
+    nadb_redis_hold_unref(op->backend_private);
+    op->backend_private = NULL;
+    op->found = NULL;
+    op->keys = NULL;
+    op->epochs = NULL;
+    op->tallies = NULL;
+    op->spaces = NULL;
+}
+
+static uint64_t redis_tend(struct nadb_backend *backend)
+{
+    struct nadb_redis *redis = redis_of(backend);
+    struct nadb_redis_lane *lane = take_lane(redis);
+    if (lane == NULL) {
+        return 0;
+    }
+    uint64_t removed = nadb_redis_sweep_slice(redis, lane);
+    give_lane(redis, lane);
+    return removed;
+}
+
+static void redis_stats(struct nadb_backend *backend, struct nadb_shared_stats *ret)
+{
+    struct nadb_redis *redis = redis_of(backend);
+    lock(redis);
+    *ret = redis->stats;
+    unlock(redis);
+}
+
+/* ---- the table ---- */
+
+static nadb_backend_new_fn redis_new_instance;
+static nadb_backend_open_fn redis_open;
+static nadb_backend_close_fn redis_close;
+static nadb_backend_free_fn redis_free;
+static nadb_shared_run_fn redis_run;
+static nadb_shared_op_free_fn redis_op_free;
+static nadb_shared_tend_fn redis_tend;
+static nadb_shared_stats_fn redis_stats;
+
+static const struct nadb_shared_ops shared_ops = {
+    .run = redis_run,
+    .op_free = redis_op_free,
+    .tend = redis_tend,
+    .stats = redis_stats,
+};
+
+const struct nadb_backend_ops nadb_backend_redis_ops = {
+    .name = "redis",
+    .caps = NADB_BACKEND_SHARED,
+    .new_instance = redis_new_instance,
+    .open = redis_open,
+    .shared = &shared_ops,
+    .close = redis_close,
+    .free = redis_free,
+};
