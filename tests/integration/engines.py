@@ -16,7 +16,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
+import threading
 import unittest
 
 import harness
@@ -455,6 +455,75 @@ class Cluster:
 def _expect_ok(reply):
     if reply != "OK":
         raise AssertionError(f"CLUSTER SETSLOT: {reply}")
+
+
+# ---- in between ----
+
+class Proxy:
+    """Stands between a nadbd and its engine, and spoils replies: `spoil(data)` is asked for every
+    piece of a reply what is to be passed on; None cuts the connection in its place. What the engine
+    was asked has been done by then."""
+
+    def __init__(self, engine, spoil=None):
+        self.engine, self.spoil = engine, spoil or (lambda data: data)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.lock = threading.Lock()
+        self.is_open, self.pairs = True, []
+        self.cuts = 0
+
+    def __enter__(self):
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.is_open = False
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for pair in list(self.pairs):
+            self._close(pair)
+
+    @property
+    def url(self):
+        return f"redis://127.0.0.1:{self.port}"
+
+    def nadbd_options(self):
+        return {**self.engine.nadbd_options(), "redis-url": [self.url]}
+
+    def _accept(self):
+        while self.is_open:
+            try:
+                client, _ = self.listener.accept()
+                server = socket.create_connection(("127.0.0.1", self.engine.port))
+            except OSError:
+                continue  # closed, or the engine is down: the client sees its connection end
+            pair = (client, server)
+            self.pairs.append(pair)
+            threading.Thread(target=self._pass, args=(pair, client, server, bytes), daemon=True).start()
+            threading.Thread(target=self._pass, args=(pair, server, client, self._spoiled),
+                             daemon=True).start()
+
+    def _spoiled(self, data):
+        with self.lock:
+            data = self.spoil(data)
+            self.cuts += data is None
+            return data
+
+    def _pass(self, pair, source, target, change):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                data = change(data)
+                if data is None:
+                    break
+                target.sendall(data)
+        self._close(pair)
+
+    def _close(self, pair):
+        for sock in pair:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
 
 
 # ---- one for all servers of a test process ----

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -279,11 +280,11 @@ def redis_server(options=None, **more):
 
 def wait_until(condition, what, deadline_s=None, pause_s=0.005):
     """Polls something that no event tells, such as another process's descriptors."""
-    pause = threading.Event()
-    for _ in range(int((deadline_s or DEADLINE_S) / pause_s)):
+    deadline = time.monotonic() + (deadline_s or DEADLINE_S)
+    while time.monotonic() < deadline:
         if condition():
             return
-        pause.wait(pause_s)
+        time.sleep(pause_s)
     raise AssertionError(f"never happened: {what}")
 
 
