@@ -21,6 +21,7 @@ SLACK_S = 1.0 * harness.slow_factor()          # that an answer may be late on a
 PING_S = 0.25 * harness.slow_factor()
 RESUME_S = 10 * harness.slow_factor()          # an engine is back: the service is within this time
 ROTATED = 20_000
+PARTITIONS = 64                                # redis-partitions, unless a test says another number
 LOADS_SLOWLY = {"key-load-delay": 1000, "loading-process-events-interval-bytes": 1024}
 CROSSSLOT = "CROSSSLOT Keys in request don't hash to the same slot"
 OUTCOME_UNKNOWN = "outcome unknown"
@@ -450,13 +451,15 @@ class Agreement:
 
     def test_keys_that_expire_leave_no_orphans(self):
         self.rotate(1000)  # scripts, connections, buffers
-        harness.wait_until(lambda: self.one.call("TAGLIST") == [], "the first have expired")
+        self.assertEqual(self.one.call("FLUSHALL"), "OK")
         keys, memory = self.engine_keys(), self.engine_memory()
         self.rotate(ROTATED)
         harness.wait_until(lambda: self.one.call("DBSIZE") == 0, "all have expired")
         self.assertEqual([conn.call("TAGLIST") for conn in self.conns], [[], []])
         self.assertEqual(self.two.call("TAGCOUNT", "page"), [0])
-        harness.wait_until(lambda: self.engine_keys() <= keys, "the indexes are empty", pause_s=0.1)
+        # What a partition remembers of its own is no orphan: it does not grow with the keys.
+        harness.wait_until(lambda: self.engine_keys() <= keys + 2 * PARTITIONS, "the indexes are empty",
+                           pause_s=0.1)
         harness.wait_until(lambda: self.engine_memory() <= memory + (2 << 20),
                            "the engine's memory is given back", pause_s=0.1)
 
@@ -955,10 +958,10 @@ class Failures(unittest.TestCase):
                     if engine.call("TYPE", name) == "string":
                         engine.call("SET", name, "rubbish", "KEEPTTL")
                     elif engine.call("TYPE", name) == "hash":
-                        for field in engine.call("HKEYS", name):
+                        for field in engine.call("HKEYS", name):  # whatever form a record has
                             engine.call("HSET", name, field, "rubbish")
             reply = self.answers_in_time(conn, "GET", "k")
-            self.assertNotIn(b"rubbish", reply if isinstance(reply, bytes) else b"")
+            self.assertRegex(f"{type(reply).__name__} {reply}", "^ReplyError CORRUPT ")
             self.assertEqual(conn.call("PING"), "PONG")
 
     # -- full, closed
