@@ -323,31 +323,40 @@ class Cluster:
     def wait_ok(self):
         """Until all servers run, agree, have all slots, and every replica follows its master."""
         try:
-            harness.wait_until(self.is_ok, "the cluster is well", pause_s=0.05)
+            harness.wait_until(lambda: self.trouble() is None, "the cluster is well", pause_s=0.05)
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.describe()}") from None
+            raise AssertionError(f"{error}: {self.trouble()}\n{self.describe()}") from None
 
-    def is_ok(self):
+    def trouble(self):
+        """What is not well, or None."""
         views = []
         for node in self.nodes:
             try:
-                info = {**node.info("replication"), "state": node.call("CLUSTER", "INFO").decode()}
-            except (OSError, AttributeError):
-                return False
-            if "cluster_state:ok" not in info["state"] or f"cluster_slots_ok:{SLOTS}" not in info["state"]:
-                return False
+                info, state = node.info("replication"), node.call("CLUSTER", "INFO").decode()
+            except (OSError, AttributeError) as error:
+                return f"{node.port}: {error!r}"
+            if "cluster_state:ok" not in state or f"cluster_slots_ok:{SLOTS}" not in state:
+                return f"{node.port}: {state}"
             if info["role"] == "slave" and info["master_link_status"] != "up":
-                return False
+                return f"{node.port}: does not follow its master"
             if info["role"] == "master" and "state=online" not in info.get("slave0", ""):
-                return False
+                return f"{node.port}: no replica follows"
             views.append({(row["id"], "master" in row["flags"], frozenset(row["slots"]))
                           for row in node.view() if not row["flags"] & {"fail", "fail?", "handshake"}})
-        return len(views[0]) == len(self.nodes) and all(view == views[0] for view in views)
+            if len(views[-1]) != len(self.nodes):
+                return f"{node.port}: sees {len(views[-1])} servers"
+            if views[-1] != views[0]:
+                others = {slot for _, _, slots in views[-1] ^ views[0] for slot in slots}
+                return f"{node.port}: does not agree with {self.nodes[0].port}, " \
+                       f"{len(others)} slots at servers with a difference"
+        return None
 
     def describe(self):
+        """The servers as one that runs sees them, without the slots."""
         for node in self.nodes:
             if node.is_running() and node.is_ready():
-                return node.call("CLUSTER", "NODES").decode()
+                lines = node.call("CLUSTER", "NODES").decode().strip("\n").split("\n")
+                return "\n".join(" ".join(line.split(" ")[:9]) for line in lines)
         return "no server answers"
 
     # -- who is who
