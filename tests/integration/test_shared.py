@@ -683,6 +683,11 @@ class Start(unittest.TestCase):
             self.assertEqual(one.call("GET", "k"), b"of a")
             self.assertEqual(one.call("TAGLIST"), [b"x", 1])
 
+    def test_databases_that_are_shared_are_not_swapped(self):
+        with engines.Engine() as engine, nadbd(engine) as server:
+            self.assertEqual(str(server.call("SWAPDB", "0", "1")),
+                             "ERR SWAPDB is not possible with a shared backend")
+
     def test_info_says_who_keeps_the_data(self):
         with engines.Engine() as engine, nadbd(engine) as server:
             self.assertEqual(server.info()["nadb_durability"], "backend")
