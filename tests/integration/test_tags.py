@@ -383,5 +383,7 @@ class Memberships(unittest.TestCase):
             self.assertGreater(after, before)
             self.assertGreaterEqual(again, after)
             self.assertIsNone(server.call("SET", "a", "1", "IFEPOCH", before, "TAGS", "x"))
-            self.assertIsNone(server.call("SET", "a", "1", "IFEPOCH", before, "TAGS", "y"))
+            # What is not remembered over the restart counts as invalidated; an engine remembers.
+            self.assertEqual(server.call("SET", "a", "1", "IFEPOCH", before, "TAGS", "y"),
+                             None if harness.is_log_backend() else "OK")
             self.assertEqual(server.call("SET", "a", "1", "IFEPOCH", again, "TAGS", "x"), "OK")
