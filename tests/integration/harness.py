@@ -1,12 +1,13 @@
 """Starts, watches and ends the servers of the tests: each with a directory and a port of its own.
 
 NADBD      the daemon under test (default: build-test/src/nadbd)
+NADB_TEST_BACKEND    where it keeps its data: fs (default), redis (one redis-server) or cluster
 NADB_TEST_SLOW       multiplies every deadline (sanitizer builds)
 NADB_TEST_SANITIZED  set: how much memory is used says nothing
 """
 
 import contextlib
-import contextlib
+import hashlib
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -35,6 +37,19 @@ DEADLINE_S = 60 * slow_factor()
 
 def nadbd_path():
     return os.environ.get("NADBD", os.path.join(ROOT, "build-test", "src", "nadbd"))
+
+
+def backend():
+    """Where servers keep their data when a test does not say it."""
+    name = os.environ.get("NADB_TEST_BACKEND", "fs")
+    if name not in ("fs", "redis", "cluster"):
+        raise ValueError(f"NADB_TEST_BACKEND is '{name}': fs, redis or cluster")
+    return name
+
+
+def is_log_backend():
+    """True when nadbd itself keeps the data, in files."""
+    return backend() == "fs"
 
 
 def is_stand_in():
@@ -58,6 +73,29 @@ class StartError(Exception):
     """The server ended before it was ready."""
 
 
+# The suite asks what is answered; how long a backend may take has tests of its own.
+BACKEND_TIMEOUT_S = 10
+
+
+def engine():
+    """What the servers of this process keep their data in, or None: their folders."""
+    import engines  # it needs this module
+    return None if is_log_backend() else engines.shared(backend())
+
+
+def engine_prefix(folder):
+    """What the names of a folder's server begin with in the engine: of its own, and the same when
+    the server starts again there."""
+    return f"t{hashlib.sha1(os.path.realpath(folder).encode()).hexdigest()[:12]}:"
+
+
+def forget(folder):
+    """Removes what servers kept for a folder, there or in the engine."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if not is_log_backend() and not is_stand_in():
+        engine().remove(engine_prefix(folder))
+
+
 class Server:
     """One server process. `options` are written as on the command line, without the dashes."""
 
@@ -67,6 +105,7 @@ class Server:
         self.owns_folder = folder is None
         self.folder = folder or tempfile.mkdtemp(prefix="nadbd-test-")
         self.env = env
+        self.is_nadbd = os.path.basename(self.path) != "redis-server"
         self.prefix = list(prefix)
         self.process = None
         self.port = 0
@@ -84,11 +123,17 @@ class Server:
     # -- life
 
     def command_line(self):
-        options = {"port": self.port, "dir": self.folder, **self.options}
+        options = {"port": self.port, "dir": self.folder, **self.backend_options(), **self.options}
         words = [*self.prefix, self.path]
         for name, value in options.items():
             words += [f"--{name}", *(value if isinstance(value, list) else [str(value)])]
         return words
+
+    def backend_options(self):
+        if not self.is_nadbd or "backend" in self.options or is_log_backend():
+            return {}
+        return {**engine().nadbd_options(), "redis-prefix": engine_prefix(self.folder),
+                "redis-timeout": f"{int(BACKEND_TIMEOUT_S * slow_factor())}s"}
 
     def spawn(self):
         """Starts the process and does not wait for anything."""
@@ -153,7 +198,9 @@ class Server:
         """Ends it and removes its directory."""
         if self.process is not None and self.process.poll() is None:
             self.kill()
-        if self.owns_folder:
+        if self.owns_folder and self.is_nadbd:
+            forget(self.folder)
+        elif self.owns_folder:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _read_log(self, stream):
@@ -231,19 +278,24 @@ def redis_server(options=None, **more):
     return Server(path, {"save": "", "appendonly": "no", **(options or {})}, **more)
 
 
-def wait_until(condition, what, deadline_s=None):
+def wait_until(condition, what, deadline_s=None, pause_s=0.005):
     """Polls something that no event tells, such as another process's descriptors."""
-    pause = threading.Event()
-    for _ in range(int(200 * (deadline_s or DEADLINE_S))):
+    deadline = time.monotonic() + (deadline_s or DEADLINE_S)
+    while time.monotonic() < deadline:
         if condition():
             return
-        pause.wait(0.005)
+        time.sleep(pause_s)
     raise AssertionError(f"never happened: {what}")
 
 
 def nadbd_only(reason):
     """Marks what redis-server, standing in for nadbd while tests are written, cannot do."""
     return unittest.skipIf(is_stand_in(), f"not on the stand-in: {reason}")
+
+
+def log_backend_only(reason):
+    """Marks what is about the files of nadbd's own engine."""
+    return unittest.skipIf(not is_log_backend(), f"not with {backend()}: {reason}")
 
 
 def is_sanitized():
@@ -292,4 +344,4 @@ def temporary_folder():
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        forget(folder)

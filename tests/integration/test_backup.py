@@ -18,6 +18,7 @@ def fill(conn, count, generation):
 
 
 @harness.nadbd_only("BACKUP")
+@harness.log_backend_only("BACKUP copies segments")
 class Backup(unittest.TestCase):
     def restored(self, folder):
         return harness.Server(options=OPTIONS, folder=folder)

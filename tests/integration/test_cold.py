@@ -37,6 +37,7 @@ def write_all(conn, generation=0):
 
 
 @harness.nadbd_only("values on disk")
+@harness.log_backend_only("values in segments")
 class ColdValues(unittest.TestCase):
     """Sixty megabytes of values, twenty-four of memory."""
 
@@ -129,6 +130,7 @@ class ColdValues(unittest.TestCase):
 
 
 @harness.nadbd_only("values on disk")
+@harness.log_backend_only("values in segments")
 class ColdStore(unittest.TestCase):
     def test_a_restart_and_compaction_keep_everything(self):
         with harness.Server(options=OPTIONS) as server:
@@ -182,6 +184,7 @@ class ColdStore(unittest.TestCase):
 
 
 @harness.nadbd_only("values on disk")
+@harness.log_backend_only("hints of segments")
 class Starts(unittest.TestCase):
     """Starts of a store that is larger than memory go by hints."""
 
@@ -222,6 +225,7 @@ class Starts(unittest.TestCase):
 
 
 @harness.nadbd_only("values on disk")
+@harness.log_backend_only("the cache of values")
 class SlowReaders(unittest.TestCase):
     """A long value exists once, however many clients are being sent it."""
 

@@ -24,6 +24,7 @@ def write(conn, keys, generation, extra=()):
 
 
 @harness.nadbd_only("COMPACT")
+@harness.log_backend_only("COMPACT rewrites segments")
 class Compact(unittest.TestCase):
     def expect(self, server, keys, generation):
         with server.connect() as conn:

@@ -123,6 +123,7 @@ class Restart(unittest.TestCase):
                     else:
                         self.assertEqual(server.stop(), 0)
 
+    @harness.log_backend_only("segments")
     def test_small_segments_keep_everything(self):
         with harness.temporary_folder() as folder:
             options = {"segment-size": "1mb", "buffer-size": "64kb"}
@@ -146,6 +147,7 @@ class Restart(unittest.TestCase):
                     expected = value + str(idx).encode() if idx % 2 else None
                     self.assertEqual(conn.read(), expected, idx)
 
+    @harness.log_backend_only("the sizes of its files")
     def test_a_limit_on_the_size_of_files_loses_nothing(self):
         # The kernel would end a process that ignores neither the limit nor its signal.
         value = os.urandom(100000)
@@ -216,6 +218,7 @@ class Refusals(unittest.TestCase):
             self.assertIn(text.lower(), err.lower())
         return err
 
+    @harness.log_backend_only("a folder belongs to one server; an engine to many")
     def test_two_servers_never_share_a_directory(self):
         with harness.Server() as first:
             self.assertEqual(first.call("SET", "k", "v"), "OK")
@@ -229,6 +232,7 @@ class Refusals(unittest.TestCase):
             self.check_refused(
                 ["--port", str(first.port), "--dir", folder], str(first.port), "in use")
 
+    @harness.log_backend_only("it writes into no folder")
     def test_a_directory_that_cannot_be_written_is_named(self):
         with harness.temporary_folder() as folder:
             path = os.path.join(folder, "file")
@@ -273,6 +277,7 @@ class Refusals(unittest.TestCase):
         self.assertEqual((code, err), (0, ""))
         self.assertRegex(out, r"^nadbd v=\d+\.\d+")
 
+    @harness.log_backend_only("damage of segments")
     def test_damage_is_named_and_exits_3(self):
         with harness.temporary_folder() as folder:
             with harness.Server(folder=folder, options={"segment-size": "1mb"}) as server:

@@ -72,6 +72,7 @@ def can_ping(server):
 
 class Transactions(unittest.TestCase):
     @harness.nadbd_only("redis writes no batches")
+    @harness.log_backend_only("the limit of one batch of the log")
     def test_one_that_changes_too_much_is_stopped_and_what_it_did_can_be_saved(self):
         with harness.Server(options={"durability": "interval"}) as server:
             with server.connect() as conn:

@@ -41,6 +41,7 @@ def flip(path, offset, count=1):
 
 
 @harness.nadbd_only("nadbctl")
+@harness.log_backend_only("commands that work on a directory")
 class Directories(unittest.TestCase):
     def test_a_backup_is_looked_at_verified_and_restored(self):
         with harness.temporary_folder() as place, harness.Server(options=OPTIONS) as server:

@@ -138,7 +138,8 @@ class RedisPy(harness.ServerCase):
         self.assertTrue(client.lastsave())
         self.assertTrue(client.flushdb())
         self.assertTrue(client.flushall(asynchronous=True))
-        self.assertTrue(client.swapdb(0, 1))
+        if harness.is_log_backend():  # databases that are shared are not swapped
+            self.assertTrue(client.swapdb(0, 1))
 
     def test_databases_names_and_health_checks_of_a_connection_pool(self):
         pool = redis.ConnectionPool(

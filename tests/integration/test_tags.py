@@ -132,8 +132,9 @@ class Invalidation(harness.ServerCase):
         replies = self.conn.pipeline(
             ["INVALIDATE ANY all", "SET k5 new TAGS all", "GET k6", "QUERYTAGS all", "DBSIZE"])
         self.assertEqual(replies, [MANY // 4, "OK", None, [b"k5"], 1])
-        harness.wait_until(
-            lambda: self.server.info()["nadb_memberships"] == "1", "the dead are swept")
+        if harness.is_log_backend():  # an engine keeps no count of them
+            harness.wait_until(
+                lambda: self.server.info()["nadb_memberships"] == "1", "the dead are swept")
         self.assertEqual(self.call("GET", "k5"), b"new")
 
     def test_a_cursor_meets_every_key_that_stays(self):
@@ -382,5 +383,7 @@ class Memberships(unittest.TestCase):
             self.assertGreater(after, before)
             self.assertGreaterEqual(again, after)
             self.assertIsNone(server.call("SET", "a", "1", "IFEPOCH", before, "TAGS", "x"))
-            self.assertIsNone(server.call("SET", "a", "1", "IFEPOCH", before, "TAGS", "y"))
+            # What is not remembered over the restart counts as invalidated; an engine remembers.
+            self.assertEqual(server.call("SET", "a", "1", "IFEPOCH", before, "TAGS", "y"),
+                             None if harness.is_log_backend() else "OK")
             self.assertEqual(server.call("SET", "a", "1", "IFEPOCH", again, "TAGS", "x"), "OK")

@@ -23,6 +23,7 @@ def flip(path, offset):
 
 
 @harness.nadbd_only("VERIFY")
+@harness.log_backend_only("VERIFY reads segments")
 class Verify(unittest.TestCase):
     def test_a_sound_store_is_read_whole(self):
         with harness.Server(options=OPTIONS) as server, server.connect() as conn:
