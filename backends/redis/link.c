@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -17,6 +18,7 @@
 #define BACKOFF_FIRST_US UINT64_C(20000)
 #define BACKOFF_MAX_US   UINT64_C(1000000)
 
+#define ELEMENTS_MAX (1 << 24) /* of one array in an answer */
 #define GREETING_MAX (2 + NADB_REDIS_SCRIPT_COUNT)
 
 uint64_t nadb_redis_now_us(void)
@@ -214,6 +216,36 @@ static enum nadb_err greet(
     return err;
 }
 
+/* hiredis takes room for as many elements as are announced, and goes through all of it later: so
+ * what is announced has a bound. Its functions are set once and the same for all. */
+static struct {
+    pthread_once_t once;
+    redisReplyObjectFunctions functions;
+    void *(*create_array)(const redisReadTask *task, int elements);
+} guarded = {.once = PTHREAD_ONCE_INIT};
+
+static void *create_array(const redisReadTask *task, int elements)
+{
+    return elements > ELEMENTS_MAX ? NULL : guarded.create_array(task, elements);
+}
+
+static void take_functions(void)
+{
+    redisReader *reader = redisReaderCreate();
+    NADB_ASSERT(reader != NULL); /* at the start, and small */
+    guarded.functions = *reader->fn;
+    guarded.create_array = guarded.functions.createArray;
+    guarded.functions.createArray = create_array;
+    redisReaderFree(reader);
+}
+
+static void guard_reader(redisReader *reader)
+{
+    int result = pthread_once(&guarded.once, take_functions);
+    NADB_ASSERT(result == 0);
+    reader->fn = &guarded.functions;
+}
+
 static enum nadb_err connect_link(
     struct nadb_redis_link *link, uint64_t deadline_us, struct nadb_error *reterr)
 {
@@ -238,6 +270,7 @@ static enum nadb_err connect_link(
         return nadb_redis_link_fail(link, "O_NONBLOCK", reterr);
     }
     link->context->flags &= ~REDIS_BLOCK; /* what has come is read, and nothing waited for */
+    guard_reader(link->context->reader);
     return NADB_OK;
 }
 

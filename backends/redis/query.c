@@ -652,25 +652,37 @@ static void run_select(struct query *query)
 
 /* ---- EPOCH, INVALIDATE, CLEAR ---- */
 
+static void add_name(
+    struct query *query, const struct nadb_redis_base *base, struct nadb_slice name)
+{
+    char *at = nadb_redis_out_begin(out_of(query), base->len + name.len);
+    if (at != NULL) {
+        memcpy(at, base->text, base->len);
+        memcpy(at + base->len, name.data, name.len);
+    }
+    nadb_redis_out_end(out_of(query));
+}
+
 /* Sent again when its answer is lost: an epoch that nobody got is of no harm. */
-static bool ask_epoch(struct query *query, struct nadb_slice mode, uint64_t *ret)
+static bool ask_epoch(struct query *query, struct nadb_slice mode, uint64_t *ret, uint64_t *first)
 {
     struct nadb_redis_base base;
     nadb_redis_make_base(query->redis, 0, &base);
     nadb_redis_lane_reset(query->lane);
-    begin(query, NADB_REDIS_EPOCH, 0, false, 2);
-    char *at = nadb_redis_out_begin(out_of(query), base.len + strlen("epoch"));
-    if (at != NULL) {
-        memcpy(at, base.text, base.len);
-        memcpy(at + base.len, "epoch", strlen("epoch"));
-    }
-    nadb_redis_out_end(out_of(query));
+    begin(query, NADB_REDIS_EPOCH, 0, false, 3);
+    add_name(query, &base, NADB_SLICE("epoch"));
+    add_name(query, &base, NADB_SLICE("first"));
     nadb_redis_out_arg(out_of(query), mode);
     (void)nadb_redis_lane_end(query->lane); /* the only one */
     if (!exchange(query, false)) {
         return false;
     }
-    *ret = number_of(query->lane->calls[0].reply);
+    const redisReply *reply = query->lane->calls[0].reply;
+    if (!is_list(query, reply, 2, 1)) {
+        return false;
+    }
+    *ret = number_of(reply->element[0]);
+    *first = number_of(reply->element[1]);
     return true;
 }
 
@@ -747,8 +759,9 @@ static void invalidate_by_pattern(struct query *query, const struct nadb_redis_p
 static void run_invalidate(struct query *query)
 {
     struct nadb_redis_program program;
+    uint64_t first;
     if (!read_program(query, &program) ||
-        !ask_epoch(query, NADB_SLICE("next"), &query->op->epoch)) {
+        !ask_epoch(query, NADB_SLICE("next"), &query->op->epoch, &first)) {
         return;
     }
     if (nadb_redis_program_is_simple(&program)) {
@@ -761,7 +774,8 @@ static void run_invalidate(struct query *query)
 
 static void run_clear(struct query *query)
 {
-    if (!ask_epoch(query, NADB_SLICE("next"), &query->op->epoch)) {
+    uint64_t first;
+    if (!ask_epoch(query, NADB_SLICE("next"), &query->op->epoch, &first)) {
         return;
     }
     nadb_redis_lane_reset(query->lane);
@@ -779,7 +793,8 @@ static void run_clear(struct query *query)
 
 static void run_epoch(struct query *query)
 {
-    (void)ask_epoch(query, NADB_SLICE("get"), &query->op->number); /* the operation has the error */
+    struct nadb_op *op = query->op;
+    (void)ask_epoch(query, NADB_SLICE("get"), &op->number, &op->epoch); /* it has the error */
 }
 
 typedef void run_query_fn(struct query *query);

@@ -117,7 +117,7 @@ static struct nadb_backend *redis_new_instance(const struct nadb_backend_opts *o
     redis->may_wait = opts->may_wait;
     redis->partitions = opts->partitions > 0 ? opts->partitions : PARTITIONS_DEFAULT;
     redis->timeout_ms = opts->timeout_ms > 0 ? opts->timeout_ms : TIMEOUT_DEFAULT_MS;
-    redis->pool_size = opts->pool_size > 0 ? opts->pool_size : 1;
+    redis->lane_count = (opts->pool_size > 0 ? opts->pool_size : 1) + 1; /* one for tend */
     read_urls(redis, opts);
     check_opts(redis);
     init_locks(redis);
@@ -129,7 +129,7 @@ static void close_lanes(struct nadb_redis *redis)
     if (redis->lanes == NULL) {
         return;
     }
-    for (unsigned i = 0; i < redis->pool_size; i++) {
+    for (unsigned i = 0; i < redis->lane_count; i++) {
         nadb_redis_lane_fini(&redis->lanes[i]);
     }
     nadb_mem_free(redis->lanes);
@@ -141,8 +141,8 @@ static void close_lanes(struct nadb_redis *redis)
 static void open_lanes(struct nadb_redis *redis)
 {
     nadb_redis_topology_init(&redis->topology, redis->urls, redis->url_count, redis->is_cluster);
-    redis->lanes = nadb_mem_zalloc(redis->pool_size * sizeof(*redis->lanes));
-    for (unsigned i = 0; i < redis->pool_size; i++) {
+    redis->lanes = nadb_mem_zalloc(redis->lane_count * sizeof(*redis->lanes));
+    for (unsigned i = 0; i < redis->lane_count; i++) {
         struct nadb_redis_lane *lane = &redis->lanes[i];
         nadb_redis_lane_init(lane, &redis->topology);
         lane->next = redis->free_lanes;
@@ -215,15 +215,19 @@ static void redis_free(struct nadb_backend *backend)
 
 /* ---- lanes ---- */
 
-/* A lane for a run that ends within the timeout; NULL: none was free in time. */
-static struct nadb_redis_lane *take_lane(struct nadb_redis *redis)
+/* A lane for a run that ends within what is left of the timeout; NULL: none was free in time. */
+static struct nadb_redis_lane *take_lane(struct nadb_redis *redis, uint64_t waited_ms)
 {
-    uint64_t deadline_us = nadb_redis_now_us() + redis->timeout_ms * 1000;
+    uint64_t left_ms = redis->timeout_ms > waited_ms ? redis->timeout_ms - waited_ms : 0;
+    uint64_t least_ms =
+        redis->timeout_ms < NADB_SHARED_LEAST_MS ? redis->timeout_ms : NADB_SHARED_LEAST_MS;
+    left_ms = left_ms < least_ms ? least_ms : left_ms;
+    uint64_t deadline_us = nadb_redis_now_us() + left_ms * 1000;
     struct timespec until;
     int result = clock_gettime(CLOCK_MONOTONIC, &until);
     NADB_ASSERT(result == 0);
-    uint64_t nanoseconds = (uint64_t)until.tv_nsec + redis->timeout_ms % 1000 * 1000000;
-    until.tv_sec += (time_t)(redis->timeout_ms / 1000 + nanoseconds / 1000000000);
+    uint64_t nanoseconds = (uint64_t)until.tv_nsec + left_ms % 1000 * 1000000;
+    until.tv_sec += (time_t)(left_ms / 1000 + nanoseconds / 1000000000);
     until.tv_nsec = (long)(nanoseconds % 1000000000);
     lock(redis);
     result = 0;
@@ -332,7 +336,7 @@ static void redis_run(struct nadb_backend *backend, const struct nadb_shared_set
     for (size_t i = 0; i < count; i++) {
         reset_outcome(ops[i]);
     }
-    struct nadb_redis_lane *lane = take_lane(redis);
+    struct nadb_redis_lane *lane = take_lane(redis, settings->waited_ms);
     if (lane == NULL) {
         for (size_t i = 0; i < count; i++) {
             ops[i]->err = nadb_error_set(
@@ -364,7 +368,7 @@ static void redis_op_free(struct nadb_op *op)
 static uint64_t redis_tend(struct nadb_backend *backend)
 {
     struct nadb_redis *redis = redis_of(backend);
-    struct nadb_redis_lane *lane = take_lane(redis);
+    struct nadb_redis_lane *lane = take_lane(redis, 0);
     if (lane == NULL) {
         return 0;
     }

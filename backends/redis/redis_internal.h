@@ -34,10 +34,10 @@ struct nadb_redis {
     bool is_cluster, may_wait;
     uint32_t partitions;
     uint64_t timeout_ms;
-    unsigned pool_size;
+    unsigned lane_count;
     char engine[64];
     struct nadb_redis_topology topology;
-    struct nadb_redis_lane *lanes; /* owned: `pool_size` */
+    struct nadb_redis_lane *lanes; /* owned: `lane_count` */
 
     /* under `lock` */
     pthread_mutex_t lock;

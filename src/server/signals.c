@@ -73,6 +73,9 @@ static void close_one(uv_signal_t *handle)
 void nadb_signals_stop(struct nadb_signals *signals)
 {
     close_one(&signals->term);
+    /* Everything is saved: who asks for the end once more gets the exit code of a clean one. */
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    (void)sigaction(SIGTERM, &ignore, NULL); /* fails only for a bad signal number */
     close_one(&signals->interrupt);
     close_one(&signals->hangup);
 }

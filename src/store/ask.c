@@ -8,6 +8,7 @@
 #include "src/store/shared_internal.h"
 
 #define GATHERED_FIRST 256u
+#define TEND_MORE_MS   50u /* between slices while there is something to sweep */
 
 struct nadb_shared_job {
     struct nadb_job job;
@@ -85,6 +86,9 @@ static void tend_done(struct nadb_job *base)
     struct nadb_shared *shared = NADB_CONTAINER_OF(base, struct nadb_shared, tend_job);
     shared->is_tending = false;
     shared->store->stats.expired += shared->tended;
+    if (shared->tended > 0) {
+        shared->tend_due_us = shared->store->now_us + TEND_MORE_MS * 1000;
+    }
 }
 
 static void tend_discard(struct nadb_job *base)

@@ -39,6 +39,7 @@ struct subject {
     struct nadb_buf memory; /* of what ops point to; never moves */
     char prefix[32];
     uint64_t timeout_ms;
+    uint64_t first_epoch; /* as it was told last */
 };
 
 typedef void clause_fn(struct subject *subject);
@@ -302,6 +303,10 @@ static uint64_t ask_epoch(struct subject *subject)
     struct nadb_op op = {.kind = NADB_OP_EPOCH};
     run_well(subject, &op);
     uint64_t epoch = op.number;
+    cr_assert_gt(op.epoch, 0);
+    cr_assert(subject->first_epoch == 0 || subject->first_epoch == op.epoch);
+    subject->first_epoch = op.epoch;
+    cr_assert_geq(epoch, op.epoch);
     free_all(subject, &op, 1);
     return epoch;
 }

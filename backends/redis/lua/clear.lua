@@ -4,7 +4,7 @@ local base, space, epoch = ARGV[1], ARGV[2], ARGV[3]
 local keys, tags = base .. 'k:' .. space, base .. 'T:' .. space
 
 call('UNLINK', KEYS[1]) -- an idle write: behind it none is refused for want of memory
-local count = call('ZCOUNT', keys, now_ms(), '+inf')
+local count = call('ZCOUNT', keys, after_now(), '+inf')
 while true do
     local list = call('ZRANGE', keys, 0, CHUNK - 1)
     if #list == 0 then

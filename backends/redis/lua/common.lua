@@ -18,6 +18,12 @@ local function now_ms()
     return clock
 end
 
+-- The least score of what is live: nadbd takes a key for gone from its deadline on, the engine only
+-- behind it, so in that millisecond the engine still has the record.
+local function after_now()
+    return '(' .. now_ms()
+end
+
 -- By its first bytes, up to LAST: all that is looked at here, but for the tags. It is text, as are
 -- other numbers of commands: the engine takes long to make text of a number.
 local function is_record(head)

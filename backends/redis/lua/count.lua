@@ -19,9 +19,9 @@ for i = 2, #ARGV do
     local spaces = ARGV[1] ~= '' and {ARGV[1]} or call('SMEMBERS', base .. 'n')
     for j = 1, #spaces do
         local name = base .. 'k:' .. spaces[j]
-        local live = call('ZCOUNT', name, now_ms(), '+inf')
+        local live = call('ZCOUNT', name, after_now(), '+inf')
         if live > 0 then
-            local expires = call('ZCOUNT', name, now_ms(), '(inf')
+            local expires = call('ZCOUNT', name, after_now(), '(inf')
             local at = #reply
             reply[at + 1] = spaces[j]
             reply[at + 2] = live

@@ -14,7 +14,7 @@ if mode == 'remove' or mode == 'note' then
 end
 
 local function live_of(name)
-    return call('ZRANGEBYSCORE', name, now_ms(), '+inf')
+    return call('ZRANGEBYSCORE', name, after_now(), '+inf')
 end
 
 local function set_of(list)

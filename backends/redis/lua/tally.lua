@@ -4,7 +4,7 @@ local space, bases = ARGV[1], tonumber(ARGV[2])
 local reply = {}
 
 local function count_of(base, tag)
-    return call('ZCOUNT', base .. 't:' .. space .. tag, now_ms(), '+inf')
+    return call('ZCOUNT', base .. 't:' .. space .. tag, after_now(), '+inf')
 end
 
 for i = 3 + bases, #ARGV do
