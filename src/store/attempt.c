@@ -454,6 +454,18 @@ enum nadb_attempt_end nadb_attempt_end(
     return NADB_ATTEMPT_COMMITTING;
 }
 
+/* Stamps tell everything but that a key came and went again: of what goes through here that is
+ * known, too. */
+static void touch_watchers(const struct nadb_attempt *attempt)
+{
+    for (size_t i = 0; i < attempt->item_count && attempt->store->watches.count > 0; i++) {
+        const struct nadb_item *item = attempt->items[i];
+        if (item->is_changed) {
+            nadb_watch__touch(attempt->store, item->keyspace, item->hash);
+        }
+    }
+}
+
 enum nadb_outcome nadb_attempt_outcome(struct nadb_attempt *attempt, struct nadb_error *reterr)
 {
     struct nadb_commit *commit = attempt->commit;
@@ -468,6 +480,7 @@ enum nadb_outcome nadb_attempt_outcome(struct nadb_attempt *attempt, struct nadb
         forget_all(attempt);
         return NADB_OUTCOME_CONFLICT;
     }
+    touch_watchers(attempt);
     return NADB_OUTCOME_COMMITTED;
 }
 

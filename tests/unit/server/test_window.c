@@ -203,6 +203,17 @@ Test(window, a_watched_key_that_changes_at_the_last_moment_makes_exec_null)
     cr_expect_str_eq(cmd_fixture_run(&fixture, "EXEC\nGET b"), "*-1/$-1/");
 }
 
+Test(window, a_watched_key_that_came_and_went_makes_exec_null)
+{
+    static struct nadb_client other;
+    cmd_fixture_join(&fixture, &other);
+    expect("WATCH a\nMULTI\nPING", "+OK/+OK/+QUEUED/", 1);
+    cr_expect_str_eq(cmd_fixture_run_as(&fixture, &other, "SET a 1\nDEL a"), "+OK/:1/");
+    expect("EXEC\nWATCH a\nSET a 1\nEXPIRE a -1\nMULTI\nPING\nEXEC",
+        "*-1/+OK/+OK/:1/+OK/+QUEUED/*-1/", 5);
+    nadb_client_fini(&other);
+}
+
 Test(window, a_watched_key_that_is_left_alone_does_not)
 {
     (void)cmd_fixture_run(&fixture, "SET a 1");
