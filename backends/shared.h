@@ -79,6 +79,7 @@ struct nadb_check {
 struct nadb_change {
     struct nadb_place place;
     struct nadb_entry entry; /* PUT or DELETE; a PUT takes the place of the whole record */
+    nadb_stamp stamp;        /* PUT: the record's from now on; from new_stamp */
     bool keeps_created;      /* PUT: the time of creation of the record that is there, if there is
                                 one, in place of the entry's */
 };
@@ -153,6 +154,9 @@ typedef void nadb_shared_run_fn(struct nadb_backend *backend,
 /* Frees what run() gave the operation. */
 typedef void nadb_shared_op_free_fn(struct nadb_op *op);
 
+/* One that was never given before, by anybody. Thread: any; never blocks. */
+typedef nadb_stamp nadb_shared_new_stamp_fn(struct nadb_backend *backend);
+
 /* A slice of housekeeping: takes members whose time is over out of the indexes. Called about every
  * NADB_SHARED_TEND_MS by every nadbd; returns how many went. Bounded: a few ms of the engine's. */
 #define NADB_SHARED_TEND_MS 500u
@@ -172,6 +176,7 @@ typedef void nadb_shared_stats_fn(struct nadb_backend *backend, struct nadb_shar
 struct nadb_shared_ops {
     nadb_shared_run_fn *run;
     nadb_shared_op_free_fn *op_free;
+    nadb_shared_new_stamp_fn *new_stamp;
     nadb_shared_tend_fn *tend;
     nadb_shared_stats_fn *stats; /* thread: any */
 };

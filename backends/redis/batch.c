@@ -332,11 +332,11 @@ static struct nadb_slice pack_value(
 }
 
 /* The record of a name that was written; `head` is its beginning, and its value is packed. */
-static struct nadb_redis_record make_record(struct batch *batch, const struct nadb_entry *entry,
+static struct nadb_redis_record make_record(struct batch *batch, const struct nadb_change *change,
     struct name_at name, char head[NADB_REDIS_RECORD_HEAD])
 {
-    struct nadb_redis_record record = {.entry = *entry};
-    record.stamp = atomic_fetch_add(&batch->redis->next_stamp, 1);
+    const struct nadb_entry *entry = &change->entry;
+    struct nadb_redis_record record = {.stamp = change->stamp, .entry = *entry};
     record.entry.value = pack_value(batch, entry->value, &record.entry.codec);
     record.entry.raw_len = (uint32_t)entry->value.len;
     const struct nadb_buf *buf = &batch->lane->out.buf;
@@ -380,7 +380,7 @@ static void write_change(struct batch *batch, const struct nadb_change *change, 
         return;
     }
     char head[NADB_REDIS_RECORD_HEAD];
-    struct nadb_redis_record record = make_record(batch, entry, name, head);
+    struct nadb_redis_record record = make_record(batch, change, name, head);
     nadb_redis_out_arg(out, nadb_slice_of(head, NADB_REDIS_RECORD_BEGIN));
     nadb_redis_out_arg(out, nadb_slice_of(head + NADB_REDIS_RECORD_BEGIN, CREATED_LEN));
     write_rest(batch, &record, head);
@@ -418,7 +418,7 @@ static uint32_t write_group(struct batch *batch, uint32_t first, size_t size)
     for (size_t i = 0; i < size && !out->is_full; i++, at = batch->next[at]) {
         char head[NADB_REDIS_RECORD_HEAD];
         struct nadb_redis_record record =
-            make_record(batch, &batch->ops[at]->changes->entry, names[i], head);
+            make_record(batch, batch->ops[at]->changes, names[i], head);
         memcpy(out->buf.data + meta_at + GROUP_META_LEN + i * CREATED_LEN,
             head + NADB_REDIS_RECORD_BEGIN, CREATED_LEN);
         write_rest(batch, &record, head);

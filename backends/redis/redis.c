@@ -365,6 +365,11 @@ static void redis_op_free(struct nadb_op *op)
     op->spaces = NULL;
 }
 
+static nadb_stamp redis_new_stamp(struct nadb_backend *backend)
+{
+    return atomic_fetch_add(&redis_of(backend)->next_stamp, 1);
+}
+
 static uint64_t redis_tend(struct nadb_backend *backend)
 {
     struct nadb_redis *redis = redis_of(backend);
@@ -392,6 +397,7 @@ static nadb_backend_open_fn redis_open;
 static nadb_backend_close_fn redis_close;
 static nadb_backend_free_fn redis_free;
 static nadb_shared_run_fn redis_run;
+static nadb_shared_new_stamp_fn redis_new_stamp;
 static nadb_shared_op_free_fn redis_op_free;
 static nadb_shared_tend_fn redis_tend;
 static nadb_shared_stats_fn redis_stats;
@@ -399,6 +405,7 @@ static nadb_shared_stats_fn redis_stats;
 static const struct nadb_shared_ops shared_ops = {
     .run = redis_run,
     .op_free = redis_op_free,
+    .new_stamp = redis_new_stamp,
     .tend = redis_tend,
     .stats = redis_stats,
 };

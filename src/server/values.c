@@ -207,9 +207,12 @@ static void ask_for_keys(struct nadb_attempt *attempt, struct nadb_client *clien
         return;
     }
     bool has_valued = keys_of(cmd, argv, argc, &valued);
+    bool is_change = (cmd->flags & NADB_CMD_WRITE) && all.first == all.last && !client->is_multi;
     for (size_t i = all.first; i <= all.last; i += all.step) {
         struct nadb_key key = nadb_store_key(client->server->store, argv[i]);
-        nadb_attempt_ask(attempt, client->keyspace, &key, has_valued && i <= valued.last);
+        unsigned flags = has_valued && i <= valued.last ? NADB_ASK_VALUE : 0;
+        nadb_attempt_ask(
+            attempt, client->keyspace, &key, flags | (is_change ? NADB_ASK_CHANGE : 0));
     }
 }
 

@@ -456,7 +456,8 @@ static bool step_ahead(
         entry = add_entry(call->client, nadb_attempt_new(call->store));
         if (is_asking) {
             ask(call, entry->attempt);
-        } else {
+        }
+        if (is_sent && !nadb_attempt_is_waiting(entry->attempt)) {
             (void)run_entry(call, entry, false); /* whatever it comes to is in the entry */
         }
         return true;

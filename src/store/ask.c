@@ -186,6 +186,7 @@ void nadb_shared__submit(struct nadb_store *store)
     shared->gathered = ops;
     shared->gathered_cap = cap;
     shared->gathered_count = 0;
+    shared->batch++;
     job->settings = (struct nadb_shared_settings){
         .compression = store->compression,
         .epochs_max = store->epochs_max,

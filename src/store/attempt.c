@@ -32,6 +32,9 @@ size_t nadb_attempt_bytes(const struct nadb_attempt *attempt)
 
 static const struct nadb_found *found_of(const struct nadb_item *item)
 {
+    if (item->taken != NULL) {
+        return item->taken;
+    }
     return item->ask.state == NADB_ASK_ENDED ? item->ask.op.found : NULL;
 }
 
@@ -103,6 +106,8 @@ static struct nadb_item *get_item(
     item->hash = key->hash;
     item->key_len = key->name.len;
     memcpy(item->key, key->name.data, key->name.len);
+    nadb_list_init(&item->in_waiters);
+    nadb_list_init(&item->waiters);
     nadb_keyspace_ref(keyspace);
     attempt->bytes += sizeof(*item) + key->name.len;
     if (attempt->item_count == attempt->item_cap) {
@@ -128,11 +133,15 @@ static void forget_found(struct nadb_item *item)
     }
 }
 
+/* Sees to it that the item gets here; it may be here at once. */
 static void fetch(struct nadb_item *item)
 {
     struct nadb_store *store = item->ask.attempt->store;
-    if (item->ask.state == NADB_ASK_UNDER_WAY) {
+    if (item->ask.state == NADB_ASK_UNDER_WAY || item->waits_for != NULL) {
         return; /* if that is not enough it is asked for again */
+    }
+    if (item->wants_claim && nadb_claim__begin(item) != NADB_CLAIM_FREE) {
+        return;
     }
     forget_found(item);
     item->ask.op = (struct nadb_op){
@@ -148,6 +157,7 @@ static void fetch(struct nadb_item *item)
 static void free_item(struct nadb_item *item)
 {
     struct nadb_store *store = item->ask.attempt->store;
+    nadb_claim__end(item);
     forget_found(item);
     nadb_keyspace_unref(store, item->keyspace);
     nadb_mem_free(item);
@@ -184,11 +194,11 @@ static void drop_lent(struct nadb_attempt *attempt)
 static void forget_all(struct nadb_attempt *attempt)
 {
     NADB_ASSERT(attempt->pending == 0);
-    free_commit(attempt);
-    drop_lent(attempt);
     for (size_t i = 0; i < attempt->item_count; i++) {
         free_item(attempt->items[i]);
     }
+    free_commit(attempt);
+    drop_lent(attempt);
     while (attempt->answers != NULL) {
         struct nadb_answer *answer = attempt->answers;
         attempt->answers = answer->next;
@@ -206,6 +216,11 @@ void nadb_attempt_free(struct nadb_attempt *attempt)
         return;
     }
     NADB_ASSERT(attempt->store->shared->running != attempt);
+    for (size_t i = 0; i < attempt->item_count; i++) {
+        if (attempt->items[i]->waits_for != NULL) {
+            nadb_claim__end(attempt->items[i]); /* what it waits for is none of its own */
+        }
+    }
     if (attempt->pending > 0) {
         attempt->is_abandoned = true;
         return;
@@ -217,6 +232,9 @@ void nadb_attempt_free(struct nadb_attempt *attempt)
 void nadb_attempt__ended(struct nadb_ask *ask)
 {
     struct nadb_attempt *attempt = ask->attempt;
+    for (size_t i = 0; i < attempt->item_count && attempt->pending == 0; i++) {
+        nadb_claim__release(attempt->items[i]);
+    }
     if (attempt->is_abandoned && attempt->pending == 0) {
         nadb_attempt_free(attempt);
     }
@@ -237,12 +255,13 @@ void nadb_attempt__fail(struct nadb_attempt *attempt, const struct nadb_error *e
 }
 
 void nadb_attempt_ask(struct nadb_attempt *attempt, struct nadb_keyspace *keyspace,
-    const struct nadb_key *key, bool wants_value)
+    const struct nadb_key *key, unsigned flags)
 {
     struct nadb_item *item = get_item(attempt, keyspace, key);
-    bool was_enough = item->wants_value || !wants_value;
-    item->wants_value |= wants_value;
-    if (item->ask.state == NADB_ASK_BLANK || (item->ask.state == NADB_ASK_ENDED && !was_enough)) {
+    bool was_enough = item->wants_value || !(flags & NADB_ASK_VALUE);
+    item->wants_value |= (flags & NADB_ASK_VALUE) != 0;
+    item->wants_claim |= (flags & NADB_ASK_CHANGE) != 0;
+    if (found_of(item) == NULL || !was_enough) {
         fetch(item);
     }
 }
@@ -291,6 +310,12 @@ struct nadb_rec *nadb_attempt__rec_of(
     return rec;
 }
 
+/* Did it come with its value? */
+static bool has_value(const struct nadb_item *item)
+{
+    return item->taken != NULL || item->ask.op.wants_value;
+}
+
 /* Puts what was fetched into the index. */
 static void load(struct nadb_attempt *attempt, struct nadb_item *item)
 {
@@ -301,7 +326,7 @@ static void load(struct nadb_attempt *attempt, struct nadb_item *item)
     }
     struct nadb_store *store = attempt->store;
     struct nadb_space *space = item->keyspace->space;
-    struct nadb_rec *rec = nadb_attempt__rec_of(found, item->ask.op.wants_value, space->id);
+    struct nadb_rec *rec = nadb_attempt__rec_of(found, has_value(item), space->id);
     if (rec == NULL) {
         struct nadb_error error;
         (void)nadb_error_set(&error, NADB_ENOMEM, 0, "not enough memory for a value");
@@ -353,9 +378,10 @@ static void add_check(struct nadb_commit *commit, const struct nadb_item *item)
 }
 
 /* The item's record, NULL for none, is what the handler made of it. Taken. */
-static void add_change(
-    struct nadb_commit *commit, const struct nadb_item *item, struct nadb_rec *rec, uint64_t now_s)
+static void add_change(struct nadb_store *store, struct nadb_commit *commit,
+    const struct nadb_item *item, struct nadb_rec *rec)
 {
+    nadb_claim__break(item);
     struct nadb_change *change = &commit->changes[commit->ask.op.change_count++];
     *change = (struct nadb_change){
         .place = place_of(item->keyspace),
@@ -365,6 +391,7 @@ static void add_change(
         return;
     }
     change->keeps_created = !item->is_seen && !item->has_own_times;
+    change->stamp = store->backend_ops->shared->new_stamp(store->backend);
     change->entry.kind = NADB_ENTRY_PUT;
     change->entry.key = nadb_rec_key(rec);
     change->entry.value = nadb_rec_value(rec);
@@ -372,7 +399,7 @@ static void add_change(
     change->entry.created_ms = rec->created_ms;
     change->entry.updated_ms = rec->updated_ms;
     change->entry.expire_ms = nadb_rec_expire_ms(rec);
-    change->entry.accessed_s = (uint32_t)nadb_rec_accessed_s(rec, now_s);
+    change->entry.accessed_s = (uint32_t)nadb_rec_accessed_s(rec, store->now_ms / 1000);
     commit->recs[commit->rec_count++] = rec;
 }
 
@@ -401,7 +428,7 @@ static void unload_all(struct nadb_attempt *attempt, struct nadb_commit *commit)
             add_check(commit, item);
         }
         if (commit != NULL && item->is_changed) {
-            add_change(commit, item, rec, store->now_ms / 1000);
+            add_change(store, commit, item, rec);
         } else if (rec != NULL) {
             nadb_rec_free(rec);
         }
@@ -450,6 +477,7 @@ enum nadb_attempt_end nadb_attempt_end(
     unload_all(attempt, commit);
     add_epoch_checks(attempt, commit);
     attempt->commit = commit;
+    commit->batch = store->shared->batch;
     nadb_ask__send(store, &commit->ask);
     return NADB_ATTEMPT_COMMITTING;
 }
@@ -500,16 +528,20 @@ bool nadb_store_lacks(const struct nadb_store *store)
 /* What was fetched of the item; false: nothing yet, and the attempt is told. */
 static bool is_here(struct nadb_attempt *attempt, struct nadb_item *item)
 {
-    if (item->ask.state == NADB_ASK_ENDED && item->ask.op.err == NADB_OK) {
-        return true;
-    }
-    if (item->ask.state == NADB_ASK_ENDED) {
+    if (item->taken == NULL && item->ask.state == NADB_ASK_ENDED && item->ask.op.err != NADB_OK) {
         nadb_attempt__fail(attempt, &item->ask.op.error);
         return false;
     }
-    fetch(item);
-    nadb_attempt__miss(attempt);
-    return false;
+    if (found_of(item) == NULL) {
+        fetch(item);
+        if (found_of(item) != NULL) {
+            load(attempt, item);
+        }
+    }
+    if (found_of(item) == NULL) {
+        nadb_attempt__miss(attempt);
+    }
+    return found_of(item) != NULL;
 }
 
 void nadb_shared__look(
@@ -520,7 +552,7 @@ void nadb_shared__look(
     if (item->is_changed) {
         return; /* it sees what it did itself */
     }
-    if (item->ask.state == NADB_ASK_BLANK) {
+    if (item->ask.state == NADB_ASK_BLANK && item->taken == NULL) {
         item->wants_value = true; /* nobody knew of it: it may be all that is needed */
     }
     item->is_seen |= is_here(attempt, item);
@@ -573,12 +605,12 @@ bool nadb_shared__wants_value(
     if (item->is_changed) {
         return true;
     }
-    bool had_value = item->ask.op.wants_value;
+    bool had_value = has_value(item);
     item->wants_value = item->wants_accessed = true;
     if (!is_here(attempt, item)) {
         return false;
     }
-    if (item->ask.op.found->stamp != 0 && !had_value) {
+    if (found_of(item)->stamp != 0 && !had_value) {
         /* Its record stands in the index without a value: it is exchanged at the next run. */
         fetch(item);
         nadb_attempt__miss(attempt);
@@ -596,5 +628,5 @@ uint64_t nadb_shared__stamp(
         return 0;
     }
     item->is_seen = true;
-    return item->ask.op.found->stamp;
+    return found_of(item)->stamp;
 }

@@ -25,6 +25,11 @@
  * Of a put that replaces a whole record nothing is looked at: it needs no fetch, and no other
  * writer can make it fail.
  *
+ * Commands that change the same key would meet conflicts with each other all the time. So one that
+ * changes a single key claims it, and who comes behind it does not fetch: as long as the commit of
+ * the one before is not on its way it takes the record that this will leave, and commits behind it;
+ * if it is on its way, it waits for the end of that. Others' writes are still met by the check.
+ *
  * What one turn asks for, of all clients, goes to the backend as one job, in the order in which it
  * was asked for, while the next gathers. An attempt whose owner is gone is freed when nothing of it
  * is under way any more.
@@ -44,9 +49,14 @@ struct nadb_attempt *nadb_attempt_new(struct nadb_store *store);
 void nadb_attempt_free(
     struct nadb_attempt *attempt); /* at any time but while it runs; NULL allowed */
 
-/* The command will look at this key, and, or not, at its value. */
+enum nadb_ask_flag {
+    NADB_ASK_VALUE = 1 << 0,  /* the command needs the value, too */
+    NADB_ASK_CHANGE = 1 << 1, /* it will change the key, the only one that it asks for */
+};
+
+/* The command will look at this key. */
 void nadb_attempt_ask(struct nadb_attempt *attempt, struct nadb_keyspace *keyspace,
-    const struct nadb_key *key, bool wants_value);
+    const struct nadb_key *key, unsigned flags);
 
 /* Is something of it under way? When that ends, the `admit` event comes. */
 bool nadb_attempt_is_waiting(const struct nadb_attempt *attempt);

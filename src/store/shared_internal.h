@@ -7,7 +7,9 @@
 #include "src/store/attempt.h"
 #include "src/store/store_internal.h"
 
-#define NADB_ASK_MAX 65536u /* operations that wait for a job; with more, writes are refused */
+#define NADB_CLAIM_BUCKETS 1024u /* a power of two */
+/* Operations that wait for a job: with more, writes are refused. */
+#define NADB_ASK_MAX 65536u
 
 /* An operation and whose it is; the first member of everything that asks. */
 struct nadb_ask {
@@ -26,6 +28,12 @@ struct nadb_item {
     bool is_changed;
     bool has_own_times; /* the handler said when it was created */
     bool is_loaded;     /* its record was put into the index for this run */
+    /* claim.c: of a key that will be changed */
+    bool wants_claim, is_claimed;
+    struct nadb_item *claim_next;
+    struct nadb_item *waits_for; /* whose end it waits for; NULL: nobody's */
+    struct nadb_list in_waiters, waiters;
+    struct nadb_found *taken; /* owned: what the claim before it left */
     size_t key_len;
     char key[];
 };
@@ -47,6 +55,7 @@ struct nadb_commit {
     struct nadb_change *changes;
     struct nadb_rec **recs; /* owned: what the changes point into */
     size_t rec_count;
+    uint64_t batch; /* that it is sent with */
 };
 
 /* An epoch that the handler has seen, of a tag or of everything, as `item`'s key sees it. */
@@ -86,7 +95,9 @@ struct nadb_shared {
     struct nadb_attempt *running; /* whose handler is running; NULL: none */
     struct nadb_op **gathered;
     size_t gathered_count, gathered_cap;
-    uint64_t gathered_since_us;   /* the first of them */
+    uint64_t gathered_since_us; /* the first of them */
+    uint64_t batch;             /* number of the one that gathers */
+    struct nadb_item *claims[NADB_CLAIM_BUCKETS];
     struct nadb_shared_job *jobs; /* `job_count` */
     size_t job_count;
     struct nadb_job tend_job;
@@ -99,6 +110,26 @@ struct nadb_shared {
 
 /* The ask is sent at the end of the turn. */
 void nadb_ask__send(struct nadb_store *store, struct nadb_ask *ask);
+
+/* ---- claim.c: commands that change the same key ---- */
+
+enum nadb_claim {
+    NADB_CLAIM_FREE,  /* nothing is known: fetch */
+    NADB_CLAIM_TAKEN, /* item->taken is what the one before it leaves */
+    NADB_CLAIM_WAIT,  /* for the one before it */
+};
+
+/* The item's key is its from now on, as far as others ask here. */
+enum nadb_claim nadb_claim__begin(struct nadb_item *item);
+
+/* The item is changed, and may not be what holds its key's claim: that one is over. */
+void nadb_claim__break(const struct nadb_item *item);
+
+/* Something of the item's attempt has ended: who waits for it goes on. */
+void nadb_claim__release(struct nadb_item *item);
+
+/* The item is about to go, or to begin anew. */
+void nadb_claim__end(struct nadb_item *item);
 
 /* ---- attempt.c ---- */
 

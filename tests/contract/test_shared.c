@@ -168,18 +168,24 @@ static uint64_t now_ms(void)
     return nadb_clock_wall_ms(nadb_clock_system());
 }
 
+static nadb_stamp new_stamp(struct subject *subject)
+{
+    return subject->backend->ops->shared->new_stamp(subject->backend);
+}
+
 static struct nadb_change put_change(struct subject *subject, const char *key,
     struct nadb_slice value, const char *tags, uint64_t expire_ms)
 {
-    return (struct nadb_change){.entry = {
-                                    .kind = NADB_ENTRY_PUT,
-                                    .key = keep(subject, key, strlen(key)),
-                                    .value = value,
-                                    .tags = pack(subject, tags),
-                                    .created_ms = 1000,
-                                    .updated_ms = 2000,
-                                    .expire_ms = expire_ms,
-                                }};
+    return (struct nadb_change){.stamp = new_stamp(subject),
+        .entry = {
+            .kind = NADB_ENTRY_PUT,
+            .key = keep(subject, key, strlen(key)),
+            .value = value,
+            .tags = pack(subject, tags),
+            .created_ms = 1000,
+            .updated_ms = 2000,
+            .expire_ms = expire_ms,
+        }};
 }
 
 static struct nadb_change delete_change(struct subject *subject, const char *key)
@@ -352,15 +358,16 @@ static long long count_names(struct subject *subject, const char *type)
 CLAUSE(what_was_put_is_fetched_whole)
 {
     struct nadb_slice key = NADB_SLICE("\0key\r\n{\xff");
-    struct nadb_change change = {.entry = {
-                                     .kind = NADB_ENTRY_PUT,
-                                     .key = key,
-                                     .value = NADB_SLICE("\r\n\0value\x80"),
-                                     .tags = pack(subject, "one,two"),
-                                     .created_ms = 11,
-                                     .updated_ms = 22,
-                                     .expire_ms = now_ms() + 100000,
-                                 }};
+    struct nadb_change change = {.stamp = new_stamp(subject),
+        .entry = {
+            .kind = NADB_ENTRY_PUT,
+            .key = key,
+            .value = NADB_SLICE("\r\n\0value\x80"),
+            .tags = pack(subject, "one,two"),
+            .created_ms = 11,
+            .updated_ms = 22,
+            .expire_ms = now_ms() + 100000,
+        }};
     commit(subject, &change, 1);
     struct nadb_op op = {.kind = NADB_OP_FETCH, .key = key, .wants_value = true};
     run_well(subject, &op);
@@ -447,7 +454,7 @@ CLAUSE(a_big_value_is_compressed_and_comes_back)
     }
     subject->settings.compression =
         (struct nadb_compression){.is_on = true, .level = 1, .threshold_len = 100};
-    struct nadb_change change = {
+    struct nadb_change change = {.stamp = new_stamp(subject),
         .entry = {
             .kind = NADB_ENTRY_PUT, .key = NADB_SLICE("big"), .value = nadb_slice_of(value, len)}};
     commit(subject, &change, 1);
@@ -839,9 +846,10 @@ static void *count_up(void *arg)
         memcpy(value, fetch.found->entry.value.data, fetch.found->entry.value.len);
         uint64_t number = nadb_get_u64(value) + 1;
         nadb_put_u64(value, number);
-        struct nadb_change change = {.entry = {.kind = NADB_ENTRY_PUT,
-                                         .key = NADB_SLICE("counter"),
-                                         .value = nadb_slice_of(value, 8)}};
+        struct nadb_change change = {.stamp = new_stamp(subject),
+            .entry = {.kind = NADB_ENTRY_PUT,
+                .key = NADB_SLICE("counter"),
+                .value = nadb_slice_of(value, 8)}};
         struct nadb_check check = {.key = NADB_SLICE("counter"), .stamp = fetch.found->stamp};
         struct nadb_op op = commit_of(&change, 1);
         op.checks = &check;
@@ -856,9 +864,10 @@ static void *count_up(void *arg)
 
 CLAUSE(several_threads_that_check_what_they_change_lose_nothing)
 {
-    struct nadb_change change = {.entry = {.kind = NADB_ENTRY_PUT,
-                                     .key = NADB_SLICE("counter"),
-                                     .value = NADB_SLICE("\0\0\0\0\0\0\0\0")}};
+    struct nadb_change change = {.stamp = new_stamp(subject),
+        .entry = {.kind = NADB_ENTRY_PUT,
+            .key = NADB_SLICE("counter"),
+            .value = NADB_SLICE("\0\0\0\0\0\0\0\0")}};
     commit(subject, &change, 1);
     struct counter_thread threads[4];
     for (size_t i = 0; i < 4; i++) {
@@ -1334,13 +1343,15 @@ static void *tally_up(void *arg)
         char value[8];
         nadb_put_u64(value, number);
         struct nadb_change changes[] = {
-            {.entry = {.kind = NADB_ENTRY_PUT,
-                 .key = NADB_SLICE("{x}tally"),
-                 .value = nadb_slice_of(value, 8),
-                 .tags = NADB_SLICE("\1\0t")}},
-            {.entry = {.kind = NADB_ENTRY_PUT,
-                 .key = NADB_SLICE("{x}second"),
-                 .value = nadb_slice_of(value, 8)}},
+            {.stamp = new_stamp(subject),
+                .entry = {.kind = NADB_ENTRY_PUT,
+                    .key = NADB_SLICE("{x}tally"),
+                    .value = nadb_slice_of(value, 8),
+                    .tags = NADB_SLICE("\1\0t")}},
+            {.stamp = new_stamp(subject),
+                .entry = {.kind = NADB_ENTRY_PUT,
+                    .key = NADB_SLICE("{x}second"),
+                    .value = nadb_slice_of(value, 8)}},
         };
         struct nadb_op op = commit_of(changes, 2);
         run_all(subject, &op, 1);

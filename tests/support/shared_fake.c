@@ -8,6 +8,9 @@
 #include "src/base/mem.h"
 #include "src/store/store_internal.h"
 
+#define STAMPS_FIRST (UINT64_C(1) << 40)
+#define STAMP_MASK   ((UINT64_C(1) << NADB_REC_VERSION_BITS) - 1)
+
 struct fake {
     struct nadb_backend backend; /* first */
     struct nadb_shared_engine *engine;
@@ -228,6 +231,9 @@ static void apply(struct nadb_shared_engine *engine, const struct nadb_change *c
         .accessed_ms = (uint64_t)change->entry.accessed_s * 1000,
     };
     nadb_store_set_times(store, keyspace, &key, &times);
+    if (rec != NULL) {
+        ((struct nadb_rec *)(uintptr_t)rec)->version = change->stamp & STAMP_MASK;
+    }
 }
 
 static void commit(struct nadb_shared_engine *engine, struct nadb_op *op)
@@ -490,13 +496,21 @@ static uint64_t fake_tend(struct nadb_backend *backend)
     return 0;
 }
 
+static nadb_stamp fake_new_stamp(struct nadb_backend *backend)
+{
+    return STAMPS_FIRST + ++engine_of(backend)->stamps;
+}
+
 static void fake_stats(struct nadb_backend *backend, struct nadb_shared_stats *ret)
 {
     *ret = (struct nadb_shared_stats){.batches = engine_of(backend)->runs, .servers = 1};
 }
 
-static const struct nadb_shared_ops shared_ops = {
-    .run = fake_run, .op_free = fake_op_free, .tend = fake_tend, .stats = fake_stats};
+static const struct nadb_shared_ops shared_ops = {.run = fake_run,
+    .op_free = fake_op_free,
+    .new_stamp = fake_new_stamp,
+    .tend = fake_tend,
+    .stats = fake_stats};
 
 /* ---- an instance ---- */
 

@@ -168,10 +168,12 @@ void cmd_fixture_join(struct cmd_fixture *fixture, struct nadb_client *client)
 static enum nadb_dispatch_status dispatch_group(
     struct cmd_fixture *fixture, struct nadb_client *client, size_t *ret_count)
 {
-    nadb_store_turn_begin(fixture->server.store);
+    if (!fixture->is_turn_open) {
+        nadb_store_turn_begin(fixture->server.store);
+    }
     enum nadb_dispatch_status status =
         nadb_dispatch_group(&fixture->server, client, &fixture->group, ret_count);
-    if (fixture->server.state != NADB_SERVER_LOADING) {
+    if (fixture->server.state != NADB_SERVER_LOADING && !fixture->is_turn_open) {
         nadb_store_turn_end(fixture->server.store);
     }
     return status;

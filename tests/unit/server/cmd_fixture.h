@@ -26,7 +26,8 @@ struct cmd_fixture {
     struct nadb_resp_group group;
     char input[CMD_FIXTURE_INPUT_MAX]; /* what the group's slices point into */
     struct nadb_buf shown;
-    unsigned undone;                                    /* events seen */
+    bool is_turn_open; /* by the test, which ends it: several dispatches are one turn */
+    unsigned undone;   /* events seen */
     unsigned shutdowns, shutdown_flags, config_changes; /* what handlers asked of the loop */
 };
 

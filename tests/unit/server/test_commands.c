@@ -222,7 +222,7 @@ static const struct command_case key_cases[] = {
     {"", "SCAN 0 FOO x", SYNTAX},
     {"", "META a", NIL},
     {"SET a hello PX 5000 TAGS red blue red", "META a",
-        "~[*]18/$4/size/:5/$11/stored-size/:5/$8/encoding/$3/raw/$7/version/:?/$3/ttl/:5000/"
+        "~[*]18/$4/size/:5/$11/stored-size/:5/$8/encoding/$3/raw/$7/version/:*/$3/ttl/:5000/"
         "$7/created/:1700000000000/$7/updated/:1700000000000/$8/accessed/:1700000000000/"
         "$4/tags/[*]2/$3/red/$4/blue/"},
     {"SET a hello TAGS red\nSET a bye KEEPTAGS", "META a", "~[*]18/*/$3/ttl/:-1/*[*]1/$3/red/"},
