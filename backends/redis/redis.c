@@ -17,6 +17,7 @@
 #include "src/base/assert.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
+#include "src/base/parse.h"
 
 #define REDIS_MAGIC 0x4e415244u
 
@@ -57,8 +58,11 @@ static void unlock(struct nadb_redis *redis)
 void nadb_redis_make_base(
     const struct nadb_redis *redis, uint32_t partition, struct nadb_redis_base *ret)
 {
-    int len = snprintf(ret->text, sizeof(ret->text), "%s{%u}", redis->prefix, partition);
-    ret->len = (size_t)len;
+    memcpy(ret->text, redis->prefix, redis->prefix_len);
+    ret->text[redis->prefix_len] = '{';
+    ret->len = redis->prefix_len + 1;
+    ret->len += nadb_format_u64(ret->text + ret->len, partition);
+    ret->text[ret->len++] = '}';
 }
 
 /* ---- life ---- */
@@ -113,6 +117,7 @@ static struct nadb_backend *redis_new_instance(const struct nadb_backend_opts *o
     redis->backend.ops = &nadb_backend_redis_ops;
     redis->magic = REDIS_MAGIC;
     redis->prefix = nadb_mem_strdup(opts->prefix != NULL ? opts->prefix : PREFIX_DEFAULT);
+    redis->prefix_len = strlen(redis->prefix);
     redis->is_cluster = opts->is_cluster;
     redis->may_wait = opts->may_wait;
     redis->partitions = opts->partitions > 0 ? opts->partitions : PARTITIONS_DEFAULT;
@@ -277,7 +282,8 @@ static bool is_batchable(const struct nadb_op *op)
 static void reset_outcome(struct nadb_op *op)
 {
     op->err = NADB_OK;
-    op->error = (struct nadb_error){.code = NADB_OK};
+    op->error.code = NADB_OK;
+    op->error.text[0] = '\0';
     op->is_conflict = false;
     op->found = NULL;
     op->found_count = 0;

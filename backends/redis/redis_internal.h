@@ -27,7 +27,8 @@ struct nadb_redis {
     unsigned magic;
 
     /* immutable after open */
-    char *prefix; /* owned, as the next */
+    char *prefix; /* owned */
+    size_t prefix_len;
     struct nadb_redis_url *urls;
     size_t url_count;
     struct nadb_error url_error; /* of the configuration; code NADB_OK: none */

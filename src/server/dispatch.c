@@ -672,6 +672,10 @@ enum nadb_dispatch_status nadb_dispatch_group(struct nadb_server *server,
     }
     client->last_command_ms = call.now_ms;
 
+    if (has_window(server) && nadb_window_is_waiting(client)) {
+        *ret_count = 0;
+        return NADB_DISPATCH_WAIT; /* see window.h: 1 */
+    }
     struct timed_run run;
     run_begin(&run, server);
     enum nadb_dispatch_status status = NADB_DISPATCH_DONE;

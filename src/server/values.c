@@ -198,8 +198,10 @@ bool nadb_values_must_ask(struct nadb_client *client, const struct nadb_cmd *cmd
     return false;
 }
 
+/* `first` is the first key, if it is known already. */
 static void ask_for_keys(struct nadb_attempt *attempt, struct nadb_client *client,
-    const struct nadb_cmd *cmd, const struct nadb_slice *argv, size_t argc)
+    const struct nadb_cmd *cmd, const struct nadb_slice *argv, size_t argc,
+    const struct nadb_key *first)
 {
     struct keys all;
     struct keys valued = {.first = 1};
@@ -209,25 +211,27 @@ static void ask_for_keys(struct nadb_attempt *attempt, struct nadb_client *clien
     bool has_valued = keys_of(cmd, argv, argc, &valued);
     bool is_change = (cmd->flags & NADB_CMD_WRITE) && all.first == all.last && !client->is_multi;
     for (size_t i = all.first; i <= all.last; i += all.step) {
-        struct nadb_key key = nadb_store_key(client->server->store, argv[i]);
+        struct nadb_key key = i == all.first && first != NULL
+                                  ? *first
+                                  : nadb_store_key(client->server->store, argv[i]);
         unsigned flags = has_valued && i <= valued.last ? NADB_ASK_VALUE : 0;
         nadb_attempt_ask(
             attempt, client->keyspace, &key, flags | (is_change ? NADB_ASK_CHANGE : 0));
     }
 }
 
-void nadb_values_ask_for(struct nadb_attempt *attempt, struct nadb_client *client,
-    const struct nadb_cmd *cmd, const struct nadb_slice *argv, size_t argc)
+void nadb_values_ask_for(struct nadb_attempt *attempt, const struct nadb_call *call)
 {
-    if (cmd != nadb_cmd_at(NADB_ROW_EXEC)) {
-        ask_for_keys(attempt, client, cmd, argv, argc);
+    struct nadb_client *client = call->client;
+    if (call->cmd != nadb_cmd_at(NADB_ROW_EXEC)) {
+        ask_for_keys(attempt, client, call->cmd, call->argv, call->argc, &call->first_key);
         return;
     }
     size_t near = count_near(client);
     for (size_t i = 0; i < near; i++) {
         const struct nadb_queued_cmd *queued = &client->queue[i];
         if (asks(queued->cmd, queued->argv, queued->argc)) {
-            ask_for_keys(attempt, client, queued->cmd, queued->argv, queued->argc);
+            ask_for_keys(attempt, client, queued->cmd, queued->argv, queued->argc, NULL);
         }
     }
 }

@@ -37,8 +37,7 @@ bool nadb_values_must_ask(struct nadb_client *client, const struct nadb_cmd *cmd
     const struct nadb_slice *argv, size_t argc);
 
 /* Then: asks for all of them, and for the values of those whose values it needs. */
-void nadb_values_ask_for(struct nadb_attempt *attempt, struct nadb_client *client,
-    const struct nadb_cmd *cmd, const struct nadb_slice *argv, size_t argc);
+void nadb_values_ask_for(struct nadb_attempt *attempt, const struct nadb_call *call);
 
 /* For a command of a transaction that is running. */
 NADB_MUST_CHECK enum nadb_err nadb_values_load(struct nadb_call *call, struct nadb_error *reterr);

@@ -249,7 +249,7 @@ static void keep_reply(struct nadb_call *call, struct entry *entry, size_t mark)
 /* Asks for what the command is known to need. */
 static void ask(struct nadb_call *call, struct nadb_attempt *attempt)
 {
-    nadb_values_ask_for(attempt, call->client, call->cmd, call->argv, call->argc);
+    nadb_values_ask_for(attempt, call);
 }
 
 /* The commit has met a conflict: everything anew. */
@@ -359,7 +359,7 @@ enum nadb_cmd_status nadb_window_run(struct nadb_call *call)
         entry = add_entry(client, nadb_attempt_new(call->store));
         ask(call, entry->attempt);
     }
-    if (nadb_window_is_waiting(client)) {
+    if (nadb_attempt_is_waiting(entry->attempt)) {
         return NADB_CMD_WAIT;
     }
     if (entry->state == ENTRY_COMMITTING && !settle(call, entry) &&

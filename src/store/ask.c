@@ -134,6 +134,11 @@ void nadb_shared__fini(struct nadb_store *store)
         NADB_ASSERT(!shared->jobs[i].is_running);
         nadb_mem_free(shared->jobs[i].ops);
     }
+    while (shared->spare != NULL) {
+        struct nadb_attempt *attempt = shared->spare;
+        shared->spare = attempt->next_spare;
+        nadb_mem_free(attempt);
+    }
     nadb_mem_free(shared->jobs);
     nadb_mem_free(shared->gathered);
     nadb_mem_free(shared);

@@ -1,9 +1,11 @@
 /* This file runs handlers over what was fetched for them, and makes commits of what they change. */
+#include <stddef.h>
+
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/store/shared_internal.h"
 
-#define ITEMS_FIRST 4u
+#define ITEMS_GROW  4u
 #define TABLE_LEAST 8u /* fewer items are looked through one by one */
 
 bool nadb_store_is_shared(const struct nadb_store *store)
@@ -11,10 +13,24 @@ bool nadb_store_is_shared(const struct nadb_store *store)
     return store->shared != NULL;
 }
 
+/* As new, nothing owned. */
+static void init(struct nadb_attempt *attempt, struct nadb_store *store)
+{
+    *attempt = (struct nadb_attempt){.store = store, .item_cap = NADB_ITEMS_FEW};
+    attempt->items = attempt->few;
+}
+
 struct nadb_attempt *nadb_attempt_new(struct nadb_store *store)
 {
-    struct nadb_attempt *attempt = nadb_mem_zalloc(sizeof(*attempt));
-    attempt->store = store;
+    struct nadb_shared *shared = store->shared;
+    struct nadb_attempt *attempt = shared->spare;
+    if (attempt == NULL) {
+        attempt = nadb_mem_alloc(sizeof(*attempt));
+        init(attempt, store);
+        return attempt;
+    }
+    shared->spare = attempt->next_spare;
+    shared->spare_count--;
     return attempt;
 }
 
@@ -100,8 +116,12 @@ static struct nadb_item *get_item(
     if (item != NULL) {
         return item;
     }
-    item = nadb_mem_zalloc(sizeof(*item) + key->name.len + 1);
+    item = nadb_mem_alloc(sizeof(*item) + key->name.len + 1);
+    memset((char *)item + offsetof(struct nadb_item, keyspace), 0,
+        sizeof(*item) - offsetof(struct nadb_item, keyspace));
     item->ask.attempt = attempt;
+    item->ask.state = NADB_ASK_BLANK;
+    item->ask.op.wants_value = false; /* the rest of it is set when it is asked */
     item->keyspace = keyspace;
     item->hash = key->hash;
     item->key_len = key->name.len;
@@ -111,9 +131,13 @@ static struct nadb_item *get_item(
     nadb_keyspace_ref(keyspace);
     attempt->bytes += sizeof(*item) + key->name.len;
     if (attempt->item_count == attempt->item_cap) {
-        attempt->item_cap = attempt->item_cap == 0 ? ITEMS_FIRST : attempt->item_cap * 2;
-        attempt->items =
-            nadb_mem_realloc(attempt->items, attempt->item_cap * sizeof(struct nadb_item *));
+        attempt->item_cap *= ITEMS_GROW;
+        struct nadb_item **items = nadb_mem_alloc(attempt->item_cap * sizeof(struct nadb_item *));
+        memcpy(items, attempt->items, attempt->item_count * sizeof(struct nadb_item *));
+        if (attempt->items != attempt->few) {
+            nadb_mem_free(attempt->items);
+        }
+        attempt->items = items;
     }
     attempt->items[attempt->item_count++] = item;
     index_items(attempt);
@@ -204,10 +228,12 @@ static void forget_all(struct nadb_attempt *attempt)
         attempt->answers = answer->next;
         nadb_answer__free(answer);
     }
-    nadb_mem_free(attempt->items);
+    if (attempt->items != attempt->few) {
+        nadb_mem_free(attempt->items);
+    }
     nadb_mem_free(attempt->table);
     nadb_mem_free(attempt->epochs);
-    *attempt = (struct nadb_attempt){.store = attempt->store};
+    init(attempt, attempt->store);
 }
 
 void nadb_attempt_free(struct nadb_attempt *attempt)
@@ -226,7 +252,14 @@ void nadb_attempt_free(struct nadb_attempt *attempt)
         return;
     }
     forget_all(attempt);
-    nadb_mem_free(attempt);
+    struct nadb_shared *shared = attempt->store->shared;
+    if (shared->spare_count >= NADB_SPARE_MAX) {
+        nadb_mem_free(attempt);
+        return;
+    }
+    attempt->next_spare = shared->spare;
+    shared->spare = attempt;
+    shared->spare_count++;
 }
 
 void nadb_attempt__ended(struct nadb_ask *ask)

@@ -7,6 +7,7 @@
 #include "src/store/attempt.h"
 #include "src/store/store_internal.h"
 
+#define NADB_SPARE_MAX     4096u
 #define NADB_CLAIM_BUCKETS 1024u /* a power of two */
 /* Operations that wait for a job: with more, writes are refused. */
 #define NADB_ASK_MAX 65536u
@@ -65,15 +66,19 @@ struct nadb_seen_epoch {
     uint64_t epoch;
 };
 
+#define NADB_ITEMS_FEW 2u
+
 struct nadb_attempt {
     struct nadb_store *store;
+    struct nadb_attempt *next_spare;
     size_t pending; /* asks under way */
     bool is_abandoned;
     bool is_missing;
     bool has_failed;
     struct nadb_error error;
 
-    struct nadb_item **items;
+    struct nadb_item **items; /* `few` at first, then owned */
+    struct nadb_item *few[NADB_ITEMS_FEW];
     size_t item_count, item_cap;
     uint32_t *table; /* by hash, open addressing: index in items and 1; NULL while there are few */
     size_t table_cap;
@@ -92,6 +97,8 @@ struct nadb_shared_job;
 
 struct nadb_shared {
     struct nadb_store *store;
+    struct nadb_attempt *spare; /* that nobody has; at most NADB_SPARE_MAX */
+    size_t spare_count;
     struct nadb_attempt *running; /* whose handler is running; NULL: none */
     struct nadb_op **gathered;
     size_t gathered_count, gathered_cap;
