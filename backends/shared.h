@@ -120,7 +120,6 @@ struct nadb_op {
 
     /* the outcome, written by run(); what it points to is freed by op_free */
     enum nadb_err err;
-    struct nadb_error error;
     bool is_conflict;         /* COMMIT: a check did not hold, and nothing has changed */
     struct nadb_found *found; /* FETCH: one; SELECT: `found_count`, in no order */
     size_t found_count;
@@ -136,6 +135,7 @@ struct nadb_op {
     struct nadb_space_tally *spaces; /* SPACES, COUNT (one) */
     size_t space_count;
     void *backend_private;
+    struct nadb_error error; /* last, for it is large and seldom looked at: only if err is set */
 };
 
 #define NADB_SHARED_LEAST_MS 100u

@@ -282,8 +282,6 @@ static bool is_batchable(const struct nadb_op *op)
 static void reset_outcome(struct nadb_op *op)
 {
     op->err = NADB_OK;
-    op->error.code = NADB_OK;
-    op->error.text[0] = '\0';
     op->is_conflict = false;
     op->found = NULL;
     op->found_count = 0;

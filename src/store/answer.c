@@ -384,7 +384,7 @@ static void show_found(const struct nadb_store *store, const struct nadb_found *
         !nadb_selector_matches(selector, found->entry.tags)) {
         return;
     }
-    struct nadb_rec *rec = nadb_attempt__rec_of(found, false, 0);
+    struct nadb_rec *rec = nadb_attempt__rec_of(found, false);
     if (rec != NULL) {
         visit(ctx, rec);
         nadb_rec_free(rec);

@@ -168,13 +168,13 @@ static void fetch(struct nadb_item *item)
         return;
     }
     forget_found(item);
-    item->ask.op = (struct nadb_op){
-        .kind = NADB_OP_FETCH,
-        .place = place_of(item->keyspace),
-        .key = nadb_slice_of(item->key, item->key_len),
-        .wants_value = item->wants_value,
-        .wants_accessed = !item->wants_value || item->wants_accessed,
-    };
+    struct nadb_op *op = &item->ask.op;
+    memset(op, 0, offsetof(struct nadb_op, error));
+    op->kind = NADB_OP_FETCH;
+    op->place = place_of(item->keyspace);
+    op->key = nadb_slice_of(item->key, item->key_len);
+    op->wants_value = item->wants_value;
+    op->wants_accessed = !item->wants_value || item->wants_accessed;
     nadb_ask__send(store, &item->ask);
 }
 
@@ -302,7 +302,7 @@ void nadb_attempt_ask(struct nadb_attempt *attempt, struct nadb_keyspace *keyspa
 /* ---- before and after a run ---- */
 
 struct nadb_rec *nadb_attempt__rec_of(
-    const struct nadb_found *found, bool has_value, uint16_t space_id)
+    const struct nadb_found *found, bool has_value)
 {
     const struct nadb_entry *entry = &found->entry;
     struct nadb_rec_parts parts = {
@@ -310,7 +310,6 @@ struct nadb_rec *nadb_attempt__rec_of(
         .value_len = found->value_len,
         .is_cold = !has_value,
         .expire_ms = entry->expire_ms,
-        .keyspace = space_id,
     };
     if (has_value && found->value_len > NADB_REC_INLINE_MAX) {
         parts.blob = nadb_blob_new(found->value_len);
@@ -349,40 +348,30 @@ static bool has_value(const struct nadb_item *item)
     return item->taken != NULL || item->ask.op.wants_value;
 }
 
-/* Puts what was fetched into the index. */
+/* What was fetched becomes the item's record. */
 static void load(struct nadb_attempt *attempt, struct nadb_item *item)
 {
     const struct nadb_found *found = found_of(item);
-    item->is_seen = item->is_changed = item->has_own_times = item->is_loaded = false;
+    item->is_seen = item->is_changed = item->has_own_times = false;
+    item->slot = 0;
     if (found == NULL || found->stamp == 0) {
         return;
     }
-    struct nadb_store *store = attempt->store;
-    struct nadb_space *space = item->keyspace->space;
-    struct nadb_rec *rec = nadb_attempt__rec_of(found, has_value(item), space->id);
+    struct nadb_rec *rec = nadb_attempt__rec_of(found, has_value(item));
     if (rec == NULL) {
         struct nadb_error error;
         (void)nadb_error_set(&error, NADB_ENOMEM, 0, "not enough memory for a value");
         nadb_attempt__fail(attempt, &error);
         return;
     }
-    nadb_index_insert(&space->index, rec, item->hash);
-    nadb_change__exchange(store, space, NULL, rec);
-    item->is_loaded = true;
+    item->slot = (uint64_t)(uintptr_t)rec;
 }
 
-/* Takes the item's record out of the index; NULL: there is none. The caller's. */
-static struct nadb_rec *unload(struct nadb_store *store, const struct nadb_item *item)
+/* Takes the item's record, NULL when there is none. The caller's. */
+static struct nadb_rec *unload(struct nadb_item *item)
 {
-    struct nadb_space *space = item->keyspace->space;
-    nadb_index_slot slot =
-        nadb_index_find(&space->index, nadb_slice_of(item->key, item->key_len), item->hash);
-    if (slot == NULL) {
-        return NULL;
-    }
-    struct nadb_rec *rec = nadb_index_rec(slot);
-    nadb_change__exchange(store, space, rec, NULL);
-    nadb_index_remove(&space->index, slot, item->hash);
+    struct nadb_rec *rec = nadb_index_rec(&item->slot);
+    item->slot = 0;
     return rec;
 }
 
@@ -450,13 +439,13 @@ static void add_epoch_checks(const struct nadb_attempt *attempt, struct nadb_com
     }
 }
 
-/* Takes all records out of the index. With `commit` those that have changed become its changes. */
+/* The run is over. With `commit` the records that have changed become its changes. */
 static void unload_all(struct nadb_attempt *attempt, struct nadb_commit *commit)
 {
     struct nadb_store *store = attempt->store;
     for (size_t i = 0; i < attempt->item_count; i++) {
-        const struct nadb_item *item = attempt->items[i];
-        struct nadb_rec *rec = unload(store, item);
+        struct nadb_item *item = attempt->items[i];
+        struct nadb_rec *rec = unload(item);
         if (commit != NULL && item->is_seen) {
             add_check(commit, item);
         }
@@ -577,24 +566,39 @@ static bool is_here(struct nadb_attempt *attempt, struct nadb_item *item)
     return found_of(item) != NULL;
 }
 
-void nadb_shared__look(
+static nadb_index_slot slot_of(struct nadb_item *item)
+{
+    return item->slot == 0 ? NULL : &item->slot;
+}
+
+nadb_index_slot nadb_shared__look(
     struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key)
 {
     struct nadb_attempt *attempt = running(store);
     struct nadb_item *item = get_item(attempt, space->owner, key);
     if (item->is_changed) {
-        return; /* it sees what it did itself */
+        return slot_of(item); /* it sees what it did itself */
     }
     if (item->ask.state == NADB_ASK_BLANK && item->taken == NULL) {
         item->wants_value = true; /* nobody knew of it: it may be all that is needed */
     }
     item->is_seen |= is_here(attempt, item);
+    return slot_of(item);
 }
 
-void nadb_shared__look_to_put(
+nadb_index_slot nadb_shared__look_to_put(
     struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key)
 {
-    (void)get_item(running(store), space->owner, key);
+    return slot_of(get_item(running(store), space->owner, key));
+}
+
+void nadb_shared__insert(
+    struct nadb_store *store, struct nadb_space *space, struct nadb_rec *rec, uint64_t hash)
+{
+    const struct nadb_key key = {nadb_rec_key(rec), hash};
+    struct nadb_item *item = find_item(running(store), space->owner, &key);
+    NADB_ASSERT(item != NULL && item->slot == 0);
+    item->slot = (uint64_t)(uintptr_t)rec;
 }
 
 /* Two keys with one hash are both taken for changed: what is written of the other is what it is. */

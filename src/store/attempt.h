@@ -2,8 +2,8 @@
  *
  * Where the engine behind a shared backend is the authority, no record is in memory when a command
  * arrives. So a command is attempted: its handler runs over the records that have been fetched for
- * it, which stand in the index as those of a log backend do, so that everything in change.c works
- * on them; what it looks at and what it changes is noted. Three things can come of that:
+ * it, which have slots as those in an index have, so that everything in change.c works on them;
+ * what it looks at and what it changes is noted. Three things can come of that:
  *
  *     it looked at something that is not here   its reply is thrown away; what it missed is
  *                                               fetched, and it runs again

@@ -85,6 +85,9 @@ static void exchange_tags(
 void nadb_change__exchange(
     struct nadb_store *store, struct nadb_space *space, struct nadb_rec *old, struct nadb_rec *rec)
 {
+    if (NADB_UNLIKELY(store->shared != NULL)) {
+        return; /* there is no wheel, no tag index and no use of segments that could follow */
+    }
     bool is_followed = space->dying != NULL || space->pass != NULL;
     store->cold.count -= old != NULL && nadb_rec_is_cold(old);
     store->cold.count += rec != NULL && nadb_rec_is_cold(rec);
@@ -105,8 +108,7 @@ void nadb_change__exchange(
         }
     }
     if (NADB_UNLIKELY(((old != NULL ? old->flags : 0u) | (rec != NULL ? rec->flags : 0u)) &
-                      NADB_REC_HAS_TAGS) &&
-        store->shared == NULL) {
+                      NADB_REC_HAS_TAGS)) {
         exchange_tags(store, space, old, rec);
     }
     if (NADB_UNLIKELY(is_followed) && rec != NULL) {
@@ -176,9 +178,11 @@ static void install(struct nadb_store *store, struct nadb_space *space, nadb_ind
         if (is_frozen || (old->flags & NADB_REC_HAS_DISK)) {
             rec->flags |= NADB_REC_HAS_DISK;
         }
-    } else {
+    } else if (NADB_LIKELY(store->shared == NULL)) {
         nadb_index_insert(&space->index, rec, hash);
         nadb_change__exchange(store, space, NULL, rec);
+    } else {
+        nadb_shared__insert(store, space, rec, hash);
     }
     if (is_dirty) {
         nadb_wbuf__replace(store, old, rec, NADB_WBUF_PUT);
@@ -215,7 +219,11 @@ static void remove_rec(struct nadb_store *store, struct nadb_space *space, nadb_
 {
     struct nadb_rec *rec = nadb_index_rec(slot);
     nadb_change__exchange(store, space, rec, NULL);
-    nadb_index_remove(&space->index, slot, hash);
+    if (NADB_LIKELY(store->shared == NULL)) {
+        nadb_index_remove(&space->index, slot, hash);
+    } else {
+        *slot = 0;
+    }
     bool is_frozen = nadb_store__is_frozen(store, rec);
     bool is_dirty = (rec->flags & NADB_REC_IS_DIRTY) && !is_frozen;
     bool has_disk = is_frozen || (rec->flags & NADB_REC_HAS_DISK);
@@ -283,11 +291,10 @@ void nadb_change__expire(struct nadb_store *store, struct nadb_rec *rec)
     }
 }
 
-/* As find_live, for who has told a shared backend already. */
-static nadb_index_slot find_here(
-    struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key)
+/* The slot, or NULL: its record is out of sight, or was due. */
+static nadb_index_slot if_live(struct nadb_store *store, struct nadb_space *space,
+    const struct nadb_key *key, nadb_index_slot slot)
 {
-    nadb_index_slot slot = nadb_index_find(&space->index, key->name, key->hash);
     if (slot == NULL) {
         return NULL;
     }
@@ -310,10 +317,10 @@ nadb_index_slot nadb_change__find_live(
     if (NADB_UNLIKELY(store->unsure != 0)) {
         nadb_store__note_seen(store, key->hash);
     }
-    if (NADB_UNLIKELY(store->shared != NULL)) {
-        nadb_shared__look(store, space, key);
-    }
-    return find_here(store, space, key);
+    nadb_index_slot slot = NADB_UNLIKELY(store->shared != NULL)
+                               ? nadb_shared__look(store, space, key)
+                               : nadb_index_find(&space->index, key->name, key->hash);
+    return if_live(store, space, key, slot);
 }
 
 /* The slot of a record that is replaced whatever it is: a shared backend need not fetch it. */
@@ -323,8 +330,7 @@ static nadb_index_slot find_to_put(struct nadb_store *store, struct nadb_space *
     if (NADB_LIKELY(store->shared == NULL) || put->keep_ttl || put->keep_tags) {
         return nadb_change__find_live(store, space, key);
     }
-    nadb_shared__look_to_put(store, space, key);
-    return find_here(store, space, key);
+    return if_live(store, space, key, nadb_shared__look_to_put(store, space, key));
 }
 
 bool nadb_store_delete(
@@ -344,7 +350,9 @@ bool nadb_store_delete(
 static void set_deadline(
     struct nadb_store *store, struct nadb_space *space, struct nadb_rec *rec, uint64_t expire_ms)
 {
-    if (nadb_rec_expire_ms(rec) != expire_ms) {
+    if (store->shared != NULL) {
+        nadb_rec_ttl_part(rec)->expire_ms = expire_ms & (EXPIRE_MS_LIMIT - 1);
+    } else if (nadb_rec_expire_ms(rec) != expire_ms) {
         disarm(space, rec);
         nadb_rec_ttl_part(rec)->expire_ms = expire_ms & (EXPIRE_MS_LIMIT - 1);
         arm(store, space, rec);

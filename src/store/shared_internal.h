@@ -28,7 +28,7 @@ struct nadb_item {
     bool is_seen;                     /* the handler has looked at it: the commit depends on it */
     bool is_changed;
     bool has_own_times; /* the handler said when it was created */
-    bool is_loaded;     /* its record was put into the index for this run */
+    uint64_t slot; /* during a run: of its record, as the index has slots; 0: there is none */
     /* claim.c: of a key that will be changed */
     bool wants_claim, is_claimed;
     struct nadb_item *claim_next;
@@ -148,8 +148,7 @@ void nadb_attempt__fail(struct nadb_attempt *attempt, const struct nadb_error *e
 void nadb_attempt__ended(struct nadb_ask *ask);
 
 /* A record in memory of what was found; no value: it is cold. NULL: out of memory. */
-struct nadb_rec *nadb_attempt__rec_of(
-    const struct nadb_found *found, bool has_value, uint16_t space_id);
+struct nadb_rec *nadb_attempt__rec_of(const struct nadb_found *found, bool has_value);
 
 /* ---- answer.c ---- */
 

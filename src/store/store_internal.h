@@ -609,13 +609,17 @@ struct nadb_shared;
 void nadb_shared__init(struct nadb_store *store, unsigned runs);
 void nadb_shared__fini(struct nadb_store *store);
 
-/* A handler looks at the key. */
-void nadb_shared__look(
+/* A handler looks at the key: the slot of its record, NULL when it has none, or none is here. */
+nadb_index_slot nadb_shared__look(
     struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key);
 
-/* A handler replaces the key's record, whatever it is. */
-void nadb_shared__look_to_put(
+/* A handler replaces the key's record, whatever it is: the slot of what it is known to be. */
+nadb_index_slot nadb_shared__look_to_put(
     struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key);
+
+/* A key that was looked at, or to put, and has no record gets this one. */
+void nadb_shared__insert(
+    struct nadb_store *store, struct nadb_space *space, struct nadb_rec *rec, uint64_t hash);
 
 /* A handler has changed the record of a key that it looked at, or looked to put. */
 void nadb_shared__note_change(
