@@ -8,7 +8,8 @@
  *
  * What it promises:
  *   1. Every operation gets an outcome within what is left of the backend's timeout, or
- *      NADB_SHARED_LEAST_MS if that is longer, whatever the engine does.
+ *      NADB_SHARED_LEAST_MS if that is longer, whatever the engine does; INVALIDATE and CLEAR may
+ *      take longer, as long as the engine is never silent for that time.
  *   2. Operations of one run that concern the same key take effect in the order of the array.
  *      Where all keys are kept by one server, all of them do.
  *   3. A commit is atomic: everybody sees all of its changes or none, tag index included.
@@ -29,6 +30,7 @@
 #define NADB_BACKENDS_SHARED_H
 
 #include "backends/backend.h"
+#include "src/base/buf.h"
 
 /* What tells two states of a record apart, opaque: no two writes of a key have the same. 0: the
  * key has no record. */
@@ -54,6 +56,7 @@ enum nadb_op_kind {
     NADB_OP_EPOCH,      /* the newest epoch that was given out */
     NADB_OP_TAG_EPOCHS, /* when tags were invalidated */
     NADB_OP_SPACES,     /* all keyspaces that have keys */
+    NADB_OP_PUBLISH,    /* tells every other nadbd in front of the engine */
 };
 
 /* ---- parts ---- */
@@ -101,10 +104,12 @@ struct nadb_space_tally {
 
 struct nadb_op {
     enum nadb_op_kind kind;
-    struct nadb_place place; /* all but COMMIT, EPOCH, SPACES */
+    struct nadb_place place; /* all but COMMIT, EPOCH, SPACES, PUBLISH */
 
     /* the question, immutable while run() has it; all memory is the caller's */
-    struct nadb_slice key;  /* FETCH; TAG_EPOCHS: as this key sees them (empty: as any) */
+    struct nadb_slice key; /* FETCH; TAG_EPOCHS: as this key sees them (empty: as any); PUBLISH: the
+                               channel */
+    struct nadb_slice text; /* PUBLISH: the message */
     bool wants_value;       /* FETCH, SELECT */
     bool wants_accessed;    /* FETCH, SELECT: entry.accessed_s, without counting as an access */
     bool wants_records;     /* SELECT; else only how many */
@@ -162,6 +167,14 @@ typedef nadb_stamp nadb_shared_new_stamp_fn(struct nadb_backend *backend);
 #define NADB_SHARED_TEND_MS 500u
 typedef uint64_t nadb_shared_tend_fn(struct nadb_backend *backend);
 
+/* Waits for what others published, at most `wait_ms`; appends each message to `heard` as the length
+ * of its channel (u32, little-endian), that of its text, and both. What is published while the
+ * engine cannot be heard is missed. Called by one worker at a time; hush, by any thread, makes it
+ * return. */
+typedef void nadb_shared_listen_fn(
+    struct nadb_backend *backend, uint64_t wait_ms, struct nadb_buf *heard);
+typedef void nadb_shared_hush_fn(struct nadb_backend *backend);
+
 /* How the engine fares, for INFO; kept up to date by run and tend. */
 struct nadb_shared_stats {
     uint64_t batches, ops, round_trips;
@@ -178,6 +191,8 @@ struct nadb_shared_ops {
     nadb_shared_op_free_fn *op_free;
     nadb_shared_new_stamp_fn *new_stamp;
     nadb_shared_tend_fn *tend;
+    nadb_shared_listen_fn *listen;
+    nadb_shared_hush_fn *hush;
     nadb_shared_stats_fn *stats; /* thread: any */
 };
 

@@ -68,6 +68,8 @@ static void begin(struct query *query, enum nadb_redis_script_id script, uint32_
     nadb_redis_lane_begin_script(query->lane, script, nadb_redis_base_slice(&base), is_write, args);
 }
 
+#define PARTLY_DONE "backend: outcome unknown: only a part was reached"
+
 /* How many of the calls begin with an outcome; the worst of the others is the operation's. */
 static void gather_errors(struct query *query, bool is_write)
 {
@@ -85,8 +87,7 @@ static void gather_errors(struct query *query, bool is_write)
     }
     if (is_write && worst != NADB_OK && worst != NADB_ESYNC && done > 0) {
         /* Partly done: nobody can say how much of what is there now was meant. */
-        query->op->err = nadb_error_set(
-            &query->op->error, NADB_ESYNC, 0, "backend: outcome unknown: only a part was reached");
+        query->op->err = nadb_error_set(&query->op->error, NADB_ESYNC, 0, PARTLY_DONE);
     }
 }
 
@@ -469,22 +470,28 @@ static void run_tags(struct query *query)
 
 /* ---- SELECT ---- */
 
+static void ask_select_of(struct query *query, const struct nadb_redis_program *program,
+    struct nadb_slice mode, bool is_write, uint32_t partition)
+{
+    begin(query, NADB_REDIS_SELECT, partition, is_write, 7 + program->op_count);
+    write_bases(query, partition, 1);
+    nadb_redis_out_arg(out_of(query), space_of(query));
+    nadb_redis_out_arg(out_of(query), mode);
+    nadb_redis_out_number(
+        out_of(query), nadb_redis_program_is_simple(program) ? query->op->records_max : UINT64_MAX);
+    nadb_redis_out_number(out_of(query), query->op->epoch);
+    nadb_redis_out_number(out_of(query), query->settings->epochs_max);
+    nadb_redis_out_arg(out_of(query), nadb_redis_program_prefix(program));
+    nadb_redis_program_write(program, out_of(query));
+    (void)nadb_redis_lane_end(query->lane); /* replies are taken in order */
+}
+
 static void ask_select(struct query *query, const struct nadb_redis_program *program,
     struct nadb_slice mode, bool is_write)
 {
     nadb_redis_lane_reset(query->lane);
     for (uint32_t i = 0; i < query->redis->partitions; i++) {
-        begin(query, NADB_REDIS_SELECT, i, is_write, 7 + program->op_count);
-        write_bases(query, i, 1);
-        nadb_redis_out_arg(out_of(query), space_of(query));
-        nadb_redis_out_arg(out_of(query), mode);
-        nadb_redis_out_number(out_of(query),
-            nadb_redis_program_is_simple(program) ? query->op->records_max : UINT64_MAX);
-        nadb_redis_out_number(out_of(query), query->op->epoch);
-        nadb_redis_out_number(out_of(query), query->settings->epochs_max);
-        nadb_redis_out_arg(out_of(query), nadb_redis_program_prefix(program));
-        nadb_redis_program_write(program, out_of(query));
-        (void)nadb_redis_lane_end(query->lane); /* replies are taken in order */
+        ask_select_of(query, program, mode, is_write, i);
     }
 }
 
@@ -686,13 +693,31 @@ static bool ask_epoch(struct query *query, struct nadb_slice mode, uint64_t *ret
     return true;
 }
 
-static void sum_replies(struct query *query)
+/* Partitions that are worked on between two looks at the clock. */
+#define WAVE 4u
+
+typedef void ask_fn(struct query *query, const void *ctx, uint32_t partition);
+
+/* Asks all partitions for what may take them long, some at a time: the engine serves others in
+ * between, and each wave has the whole timeout, so that only silence ends it. */
+static void sum_in_waves(struct query *query, ask_fn *ask, const void *ctx)
 {
-    if (!exchange(query, true)) {
-        return;
-    }
-    for (size_t i = 0; i < query->lane->call_count; i++) {
-        query->op->number += number_of(query->lane->calls[i].reply);
+    uint32_t partitions = query->redis->partitions;
+    for (uint32_t first = 0; first < partitions; first += WAVE) {
+        nadb_redis_lane_reset(query->lane);
+        query->lane->deadline_us = nadb_redis_now_us() + query->redis->timeout_ms * 1000;
+        for (uint32_t i = first; i < first + WAVE && i < partitions; i++) {
+            ask(query, ctx, i);
+        }
+        if (!exchange(query, true)) {
+            if (first > 0) {
+                query->op->err = nadb_error_set(&query->op->error, NADB_ESYNC, 0, PARTLY_DONE);
+            }
+            return;
+        }
+        for (size_t i = 0; i < query->lane->call_count; i++) {
+            query->op->number += number_of(query->lane->calls[i].reply);
+        }
     }
 }
 
@@ -756,6 +781,11 @@ static void invalidate_by_pattern(struct query *query, const struct nadb_redis_p
     remove_found(query, select.found, select.found_count);
 }
 
+static void ask_removal(struct query *query, const void *program, uint32_t partition)
+{
+    ask_select_of(query, program, NADB_SLICE("remove"), true, partition);
+}
+
 static void run_invalidate(struct query *query)
 {
     struct nadb_redis_program program;
@@ -765,28 +795,28 @@ static void run_invalidate(struct query *query)
         return;
     }
     if (nadb_redis_program_is_simple(&program)) {
-        ask_select(query, &program, NADB_SLICE("remove"), true);
-        sum_replies(query);
+        sum_in_waves(query, ask_removal, &program);
     } else {
         invalidate_by_pattern(query, &program);
     }
 }
 
+static void ask_clearing(struct query *query, const void *ctx, uint32_t partition)
+{
+    (void)ctx;
+    begin(query, NADB_REDIS_CLEAR, partition, true, 3);
+    write_bases(query, partition, 1);
+    nadb_redis_out_arg(out_of(query), space_of(query));
+    nadb_redis_out_number(out_of(query), query->op->epoch);
+    (void)nadb_redis_lane_end(query->lane); /* replies are taken in order */
+}
+
 static void run_clear(struct query *query)
 {
     uint64_t first;
-    if (!ask_epoch(query, NADB_SLICE("next"), &query->op->epoch, &first)) {
-        return;
+    if (ask_epoch(query, NADB_SLICE("next"), &query->op->epoch, &first)) {
+        sum_in_waves(query, ask_clearing, NULL);
     }
-    nadb_redis_lane_reset(query->lane);
-    for (uint32_t i = 0; i < query->redis->partitions; i++) {
-        begin(query, NADB_REDIS_CLEAR, i, true, 3);
-        write_bases(query, i, 1);
-        nadb_redis_out_arg(out_of(query), space_of(query));
-        nadb_redis_out_number(out_of(query), query->op->epoch);
-        (void)nadb_redis_lane_end(query->lane); /* replies are taken in order */
-    }
-    sum_replies(query);
 }
 
 /* ---- the table ---- */
@@ -795,6 +825,14 @@ static void run_epoch(struct query *query)
 {
     struct nadb_op *op = query->op;
     (void)ask_epoch(query, NADB_SLICE("get"), &op->number, &op->epoch); /* it has the error */
+}
+
+static void run_publish(struct query *query)
+{
+    nadb_redis_lane_begin(query->lane, 0, true, 3);
+    nadb_redis_write_message(query->redis, out_of(query), query->op->key, query->op->text);
+    (void)nadb_redis_lane_end(query->lane); /* the only one */
+    (void)exchange(query, true);            /* the operation has the error */
 }
 
 typedef void run_query_fn(struct query *query);
@@ -810,6 +848,7 @@ static run_query_fn *const queries[] = {
     [NADB_OP_CLEAR] = run_clear,
     [NADB_OP_EPOCH] = run_epoch,
     [NADB_OP_SPACES] = run_count,
+    [NADB_OP_PUBLISH] = run_publish,
 };
 
 void nadb_redis_run_query(struct nadb_redis *redis, struct nadb_redis_lane *lane,

@@ -118,6 +118,7 @@ static struct nadb_backend *redis_new_instance(const struct nadb_backend_opts *o
     redis->magic = REDIS_MAGIC;
     redis->prefix = nadb_mem_strdup(opts->prefix != NULL ? opts->prefix : PREFIX_DEFAULT);
     redis->prefix_len = strlen(redis->prefix);
+    nadb_redis_ear_init(&redis->ear);
     redis->is_cluster = opts->is_cluster;
     redis->may_wait = opts->may_wait;
     redis->partitions = opts->partitions > 0 ? opts->partitions : PARTITIONS_DEFAULT;
@@ -209,6 +210,7 @@ static enum nadb_err redis_close(struct nadb_backend *backend, struct nadb_error
 static void redis_free(struct nadb_backend *backend)
 {
     struct nadb_redis *redis = redis_of(backend);
+    nadb_redis_ear_fini(&redis->ear);
     close_lanes(redis);
     (void)pthread_mutex_destroy(&redis->lock); /* fails only while it is in use, as the next */
     (void)pthread_cond_destroy(&redis->lane_freed);
@@ -374,6 +376,16 @@ static nadb_stamp redis_new_stamp(struct nadb_backend *backend)
     return atomic_fetch_add(&redis_of(backend)->next_stamp, 1);
 }
 
+static void redis_listen(struct nadb_backend *backend, uint64_t wait_ms, struct nadb_buf *heard)
+{
+    nadb_redis_listen(redis_of(backend), wait_ms, heard);
+}
+
+static void redis_hush(struct nadb_backend *backend)
+{
+    nadb_redis_hush(redis_of(backend));
+}
+
 static uint64_t redis_tend(struct nadb_backend *backend)
 {
     struct nadb_redis *redis = redis_of(backend);
@@ -404,6 +416,8 @@ static nadb_shared_run_fn redis_run;
 static nadb_shared_new_stamp_fn redis_new_stamp;
 static nadb_shared_op_free_fn redis_op_free;
 static nadb_shared_tend_fn redis_tend;
+static nadb_shared_listen_fn redis_listen;
+static nadb_shared_hush_fn redis_hush;
 static nadb_shared_stats_fn redis_stats;
 
 static const struct nadb_shared_ops shared_ops = {
@@ -411,6 +425,8 @@ static const struct nadb_shared_ops shared_ops = {
     .op_free = redis_op_free,
     .new_stamp = redis_new_stamp,
     .tend = redis_tend,
+    .listen = redis_listen,
+    .hush = redis_hush,
     .stats = redis_stats,
 };
 

@@ -22,6 +22,14 @@ struct nadb_redis_sweep {
     size_t cursor_len; /* 0: the space is done with */
 };
 
+struct nadb_redis_ear {
+    uint64_t id; /* of this nadbd, among those that speak */
+    int wake_fd;
+    bool is_open, is_subscribed, must_return;
+    size_t next_server;
+    struct nadb_redis_link link;
+};
+
 struct nadb_redis {
     struct nadb_backend backend; /* first */
     unsigned magic;
@@ -50,6 +58,7 @@ struct nadb_redis {
     atomic_int big_commits;          /* that still go without groups (batch.c) */
     uint64_t notice_us;              /* when open last said that it waits; open only */
     struct nadb_redis_sweep sweep;   /* of tend, which is never called twice at once */
+    struct nadb_redis_ear ear;       /* of listen, likewise; its wake_fd anybody's */
 };
 
 /* ---- what an operation is given ---- */
@@ -71,6 +80,17 @@ void nadb_redis_hold_reply(struct nadb_redis_hold *hold, redisReply *reply);
 
 /* Takes another's reference to a hold: what is in it lives as long as this one. */
 void nadb_redis_hold_adopt(struct nadb_redis_hold *hold, struct nadb_redis_hold *other);
+
+/* ---- messages between nadbd: listen.c ---- */
+
+void nadb_redis_ear_init(struct nadb_redis_ear *ear);
+void nadb_redis_ear_fini(struct nadb_redis_ear *ear);
+void nadb_redis_listen(struct nadb_redis *redis, uint64_t wait_ms, struct nadb_buf *heard);
+void nadb_redis_hush(struct nadb_redis *redis);
+
+/* The three arguments of the command that tells the others. */
+void nadb_redis_write_message(struct nadb_redis *redis, struct nadb_redis_out *out,
+    struct nadb_slice channel, struct nadb_slice text);
 
 /* ---- names ---- */
 

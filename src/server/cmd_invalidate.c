@@ -65,7 +65,7 @@ static bool is_named_before(const struct nadb_selector *selector, size_t index)
 static void publish(struct nadb_call *call, const struct nadb_selector *selector)
 {
     struct nadb_server *server = call->server;
-    if (nadb_pubsub_is_idle(&server->pubsub)) {
+    if (nadb_pubsub_is_idle(&server->pubsub) && !nadb_store_is_shared(call->store)) {
         return;
     }
     char message[NADB_I64_TEXT_MAX + sizeof(" hard")];

@@ -7,6 +7,7 @@
 #include "src/base/mem.h"
 #include "src/server/client.h"
 #include "src/server/server.h"
+#include "src/store/attempt.h"
 
 /* Names in the maps begin with the kind, those of subscriptions with the client's id before it. */
 #define KIND_CHANNEL  'c'
@@ -337,8 +338,17 @@ static struct nadb_slice next_draft(struct nadb_slice drafts, size_t *at)
 size_t nadb_pubsub_publish(
     struct nadb_server *server, struct nadb_slice channel, struct nadb_slice text, uint64_t version)
 {
+    if (server->pubsub.drafts == NULL) {
+        nadb_store_tell(server->store, channel, text);
+    }
+    return nadb_pubsub_deliver(server, channel, text, version);
+}
+
+size_t nadb_pubsub_deliver(
+    struct nadb_server *server, struct nadb_slice channel, struct nadb_slice text, uint64_t version)
+{
     struct nadb_pubsub *pubsub = &server->pubsub;
-    if (nadb_pubsub_is_idle(pubsub)) {
+    if (nadb_pubsub_is_idle(pubsub) && pubsub->drafts == NULL) {
         return 0;
     }
     struct message message = {
@@ -363,7 +373,7 @@ size_t nadb_pubsub_publish(
             message_fini(&message);
         }
     }
-    if (count > 0 && pubsub->drafts != NULL) {
+    if (pubsub->drafts != NULL) {
         add_draft(pubsub->drafts, channel);
         add_draft(pubsub->drafts, text);
     }

@@ -79,6 +79,10 @@ static inline bool nadb_pubsub_is_idle(const struct nadb_pubsub *pubsub)
 size_t nadb_pubsub_publish(struct nadb_server *server, struct nadb_slice channel,
     struct nadb_slice message, uint64_t version);
 
+/* The same for a message that another nadbd has published: it is not told once more. */
+size_t nadb_pubsub_deliver(struct nadb_server *server, struct nadb_slice channel,
+    struct nadb_slice message, uint64_t version);
+
 /* Between these two messages are kept, and only who would receive them is counted: for a command
  * that may have to run again. `drafts` is empty at first, the caller's, and sent or thrown away. */
 void nadb_pubsub_draft_begin(struct nadb_pubsub *pubsub, struct nadb_buf *drafts);

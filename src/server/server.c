@@ -215,6 +215,12 @@ static void on_notice(void *ctx, bool is_warning, const char *line)
     nadb_log(is_warning ? NADB_LOG_WARNING : NADB_LOG_NOTICE, "%s", line);
 }
 
+static void on_heard(void *ctx, struct nadb_slice channel, struct nadb_slice text)
+{
+    struct nadb_server_loop *loop = loop_of(ctx);
+    (void)nadb_pubsub_deliver(&loop->server, channel, text, 0); /* nobody asks how many */
+}
+
 static const struct nadb_store_events store_events = {
     .opened = on_opened,
     .closed = on_closed,
@@ -223,6 +229,7 @@ static const struct nadb_store_events store_events = {
     .admit = on_admit,
     .wake = on_wake,
     .notice = on_notice,
+    .heard = on_heard,
 };
 
 /* ---- what handlers ask ---- */

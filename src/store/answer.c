@@ -58,7 +58,7 @@ static struct nadb_slice copy_to(char **at, struct nadb_slice bytes)
 static struct nadb_answer *answer_new(
     struct nadb_attempt *attempt, struct nadb_keyspace *keyspace, const struct nadb_op *question)
 {
-    size_t len = question->key.len + question->selector.len;
+    size_t len = question->key.len + question->selector.len + question->text.len;
     for (size_t i = 0; i < question->tag_count; i++) {
         len += question->tags[i].len + sizeof(struct nadb_slice);
     }
@@ -73,6 +73,7 @@ static struct nadb_answer *answer_new(
     op->tags = tags;
     op->key = copy_to(&at, question->key);
     op->selector = copy_to(&at, question->selector);
+    op->text = copy_to(&at, question->text);
     if (keyspace != NULL) {
         op->place = (struct nadb_place){keyspace->db, nadb_keyspace_name(keyspace)};
         nadb_keyspace_ref(keyspace);
@@ -83,6 +84,14 @@ static struct nadb_answer *answer_new(
     answer->next = attempt->answers;
     attempt->answers = answer;
     attempt->bytes += answer->bytes;
+    return answer;
+}
+
+struct nadb_answer *nadb_answer__ask(
+    struct nadb_attempt *attempt, struct nadb_keyspace *keyspace, const struct nadb_op *question)
+{
+    struct nadb_answer *answer = answer_new(attempt, keyspace, question);
+    nadb_ask__send(attempt->store, &answer->ask);
     return answer;
 }
 
@@ -140,8 +149,7 @@ static struct nadb_answer *find_answer(
         answer = answer->next;
     }
     if (answer == NULL) {
-        answer = answer_new(attempt, keyspace, question);
-        nadb_ask__send(store, &answer->ask);
+        answer = nadb_answer__ask(attempt, keyspace, question);
     }
     if (answer->ask.state != NADB_ASK_ENDED) {
         nadb_attempt__miss(attempt);

@@ -113,6 +113,7 @@ void nadb_shared__init(struct nadb_store *store, unsigned runs)
         shared->jobs[i].store = store;
     }
     nadb_job_init(&shared->tend_job, &tend_ops, NADB_JOB_SLOW);
+    nadb_tell__init(shared);
     store->shared = shared;
 }
 
@@ -122,7 +123,8 @@ void nadb_shared__fini(struct nadb_store *store)
     if (shared == NULL) {
         return;
     }
-    NADB_ASSERT(!shared->is_tending);
+    NADB_ASSERT(!shared->is_tending && !shared->is_listening);
+    nadb_buf_fini(&shared->heard);
     /* What gathered after the last job: its owners are gone. */
     size_t count = shared->gathered_count;
     shared->gathered_count = 0;
@@ -205,7 +207,12 @@ bool nadb_shared__step(struct nadb_store *store, uint64_t budget_us)
 {
     (void)budget_us;
     struct nadb_shared *shared = store->shared;
-    if (shared != NULL && !shared->is_tending && store->now_us >= shared->tend_due_us) {
+    if (shared == NULL) {
+        return false;
+    }
+    nadb_tell__step(store);
+    if (store->phase == NADB_STORE_OPEN && !shared->is_tending &&
+        store->now_us >= shared->tend_due_us) {
         shared->is_tending = true;
         shared->tend_due_us = store->now_us + NADB_SHARED_TEND_MS * 1000;
         nadb_executor_submit(store->executor, &shared->tend_job);
@@ -219,7 +226,7 @@ bool nadb_shared__is_idle(const struct nadb_store *store)
     if (shared == NULL) {
         return true;
     }
-    bool is_running = shared->is_tending || shared->gathered_count > 0;
+    bool is_running = shared->is_tending || shared->is_listening || shared->gathered_count > 0;
     for (size_t i = 0; i < shared->job_count; i++) {
         is_running |= shared->jobs[i].is_running;
     }

@@ -301,8 +301,7 @@ void nadb_attempt_ask(struct nadb_attempt *attempt, struct nadb_keyspace *keyspa
 
 /* ---- before and after a run ---- */
 
-struct nadb_rec *nadb_attempt__rec_of(
-    const struct nadb_found *found, bool has_value)
+struct nadb_rec *nadb_attempt__rec_of(const struct nadb_found *found, bool has_value)
 {
     const struct nadb_entry *entry = &found->entry;
     struct nadb_rec_parts parts = {

@@ -101,6 +101,10 @@ void nadb_store_survey(struct nadb_store *store);
  * of them. */
 void nadb_store_scan_hint(struct nadb_store *store, uint64_t count);
 
+/* Tells the other nadbd in front of the same engine, as far as they can be reached; nothing on a
+ * log backend. Within a command or not. */
+void nadb_store_tell(struct nadb_store *store, struct nadb_slice channel, struct nadb_slice text);
+
 /* ---- statistics ---- */
 
 struct nadb_shared_stats;

@@ -28,7 +28,7 @@ struct nadb_item {
     bool is_seen;                     /* the handler has looked at it: the commit depends on it */
     bool is_changed;
     bool has_own_times; /* the handler said when it was created */
-    uint64_t slot; /* during a run: of its record, as the index has slots; 0: there is none */
+    uint64_t slot;      /* during a run: of its record, as the index has slots; 0: there is none */
     /* claim.c: of a key that will be changed */
     bool wants_claim, is_claimed;
     struct nadb_item *claim_next;
@@ -109,6 +109,10 @@ struct nadb_shared {
     size_t job_count;
     struct nadb_job tend_job;
     bool is_tending;
+    struct nadb_job listen_job;
+    bool is_listening;
+    uint64_t listen_due_us;
+    struct nadb_buf heard; /* the worker's while is_listening */
     uint64_t tend_due_us;
     uint64_t tended; /* the worker's while is_tending */
 };
@@ -150,7 +154,16 @@ void nadb_attempt__ended(struct nadb_ask *ask);
 /* A record in memory of what was found; no value: it is cold. NULL: out of memory. */
 struct nadb_rec *nadb_attempt__rec_of(const struct nadb_found *found, bool has_value);
 
+/* ---- tell.c ---- */
+
+void nadb_tell__init(struct nadb_shared *shared);
+void nadb_tell__step(struct nadb_store *store);
+
 /* ---- answer.c ---- */
+
+/* Asks, whoever is running. */
+struct nadb_answer *nadb_answer__ask(
+    struct nadb_attempt *attempt, struct nadb_keyspace *keyspace, const struct nadb_op *question);
 
 /* The answer to the question, or NULL: it has been asked, or has failed; the attempt is told. */
 const struct nadb_op *nadb_answer__of(

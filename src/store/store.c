@@ -189,7 +189,7 @@ static const struct {
     {nadb_backup__step, true},
     {nadb_verify__step, true},
     {nadb_hinter__step, false},
-    {nadb_shared__step, false},
+    {nadb_shared__step, true},
 };
 
 bool nadb_store__may_close(struct nadb_store *store)

@@ -55,7 +55,7 @@ enum nadb_durability {
 };
 
 /* All on the loop thread; all but `wake` never from inside a call on the store but step, turn_end,
- * close and jobs' ends. None may be NULL. */
+ * close and jobs' ends. None may be NULL but heard. */
 struct nadb_store_events {
     /* open ended; with an error the store can only be freed. */
     void (*opened)(void *ctx, enum nadb_err err, const struct nadb_error *error);
@@ -73,6 +73,9 @@ struct nadb_store_events {
     void (*wake)(void *ctx);
     /* A flush or the replay has something to tell the operator. */
     void (*notice)(void *ctx, bool is_warning, const char *line);
+    /* Another nadbd in front of the same engine has published this. NULL where the backend is no
+     * shared one. */
+    void (*heard)(void *ctx, struct nadb_slice channel, struct nadb_slice text);
 };
 
 struct nadb_store_opts {

@@ -3,6 +3,7 @@ engine is down, slow, full, or answers nonsense."""
 
 import json
 import os
+import select
 import random
 import subprocess
 import threading
@@ -285,6 +286,20 @@ class Agreement:
 
     def test_no_transaction_sees_half_of_another(self):
         self.check_halves(lambda conn: conn.pipeline(["MULTI", "GET a", "GET b", "EXEC"])[-1])
+
+    def test_what_one_publishes_reaches_the_listeners_of_the_other(self):
+        for number in range(2):
+            with self.servers[number].connect() as listener:
+                listener.call("SUBSCRIBE", "ready")
+                while not select.select([listener.sock], [], [], 0.05)[0]:
+                    self.conns[1 - number].call("PUBLISH", "ready", "?")  # it may not listen yet
+            with self.servers[number].connect() as listener:
+                listener.call("SUBSCRIBE", "__tag@0__:x")
+                self.conns[1 - number].call("SET", "k", "v", "TAGS", "x")
+                self.assertEqual(self.conns[1 - number].call("INVALIDATE", "ANY", "x", "y"), 1)
+                kind, channel, text = listener.read()
+                self.assertEqual((kind, channel), (b"message", b"__tag@0__:x"))
+                self.assertRegex(text, rb"^\d+ hard$")
 
     def test_no_value_is_seen_without_its_tags(self):
         """A key moves between two tags with its value; a query for either finds the value of it."""

@@ -10,7 +10,8 @@ import harness
 from resp import Map, ReplyError, encode
 
 SEED = 20260611
-MANY = 200_000
+# A cluster takes a server that works on one command for longer than a second for lost.
+MANY = 20_000 if harness.backend() == "cluster" else 200_000
 BATCH = 1000
 
 
@@ -104,22 +105,29 @@ class Replies(harness.ServerCase):
 
 @harness.nadbd_only("tags")
 class Invalidation(harness.ServerCase):
-    def observe(self, seen):
+    def observe(self, seen, must_stop):
         """Looks until the keys are gone; every look is one transaction."""
         look = ["MULTI", "GET k0", f"GET k{MANY // 2}", f"GET k{MANY - 1}",
                 "QUERY COUNTONLY ANY all", "EXISTS k1 k2 k3", "DBSIZE", "EXEC"]
         with self.server.connect() as conn:
-            while not seen or seen[-1][0] is not None:
+            while (not seen or seen[-1][0] is not None) and not must_stop.is_set():
                 seen.append(conn.pipeline(look)[-1])
 
+    @unittest.skipIf(harness.backend() == "redis", "with redis it is atomic in each partition")
     def test_nobody_sees_half_of_a_big_one(self):
         write_tagged(self.conn, MANY, lambda i: ["all", f"t{i % 100}"])
         self.call("SET", "other", "v", "TAGS", "else")
         seen = []
-        observer = threading.Thread(target=self.observe, args=(seen,))
+        must_stop = threading.Event()
+        observer = threading.Thread(target=self.observe, args=(seen, must_stop))
         observer.start()
-        self.assertEqual(self.call("INVALIDATE", "ANY", "all"), MANY)
-        observer.join()
+        try:
+            self.assertEqual(self.call("INVALIDATE", "ANY", "all"), MANY)
+        except BaseException:
+            must_stop.set()
+            raise
+        finally:
+            observer.join()
         whole = [b"v", b"v", b"v", MANY, 3, MANY + 1]
         nothing = [None, None, None, 0, 0, 1]
         self.assertEqual([look for look in seen if look not in (whole, nothing)], [])

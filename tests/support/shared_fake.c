@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "backends/registry.h"
+#include "src/base/codec.h"
 #include "src/base/mem.h"
 #include "src/store/store_internal.h"
 
@@ -57,6 +58,7 @@ void nadb_shared_engine_init(struct nadb_shared_engine *engine, struct nadb_cloc
 {
     *engine = (struct nadb_shared_engine){0};
     nadb_inline_executor_init(&engine->executor);
+    nadb_buf_init(&engine->said, 1 << 20);
     const struct nadb_backend_opts backend_opts = {.dir = "", .segment_size_bytes = 1 << 20};
     const struct nadb_store_opts opts = {
         .clock = clock,
@@ -81,6 +83,7 @@ void nadb_shared_engine_init(struct nadb_shared_engine *engine, struct nadb_cloc
 void nadb_shared_engine_fini(struct nadb_shared_engine *engine)
 {
     (void)nadb_inline_executor_run_all(&engine->executor);
+    nadb_buf_fini(&engine->said);
     nadb_store_free(engine->store);
 }
 
@@ -414,6 +417,16 @@ static void list_spaces(struct nadb_shared_engine *engine, struct nadb_op *op)
     }
 }
 
+static void say(struct nadb_shared_engine *engine, const struct nadb_op *op)
+{
+    char head[8];
+    nadb_put_u32(head, (uint32_t)op->key.len);
+    nadb_put_u32(head + 4, (uint32_t)op->text.len);
+    cr_assert(nadb_buf_append(&engine->said, head, sizeof(head)));
+    cr_assert(nadb_buf_append(&engine->said, op->key.data, op->key.len));
+    cr_assert(nadb_buf_append(&engine->said, op->text.data, op->text.len));
+}
+
 static void run_op(struct nadb_shared_engine *engine, struct nadb_op *op)
 {
     switch (op->kind) {
@@ -458,6 +471,9 @@ static void run_op(struct nadb_shared_engine *engine, struct nadb_op *op)
     case NADB_OP_SPACES:
         list_spaces(engine, op);
         break;
+    case NADB_OP_PUBLISH:
+        say(engine, op);
+        break;
     }
 }
 
@@ -472,6 +488,7 @@ static void fake_run(struct nadb_backend *backend, const struct nadb_shared_sett
     (void)settings;
     struct nadb_shared_engine *engine = engine_of(backend);
     engine->runs++;
+    engine->by = backend;
     engine->last_ops = count;
     bool does_fail = engine->fail_runs > 0;
     engine->fail_runs -= does_fail;
@@ -496,6 +513,21 @@ static uint64_t fake_tend(struct nadb_backend *backend)
     return 0;
 }
 
+static void fake_listen(struct nadb_backend *backend, uint64_t wait_ms, struct nadb_buf *heard)
+{
+    (void)wait_ms;
+    struct nadb_shared_engine *engine = engine_of(backend);
+    if (engine->by != backend) {
+        cr_assert(nadb_buf_append(heard, engine->said.data, engine->said.len));
+        engine->said.len = 0;
+    }
+}
+
+static void fake_hush(struct nadb_backend *backend)
+{
+    (void)backend;
+}
+
 static nadb_stamp fake_new_stamp(struct nadb_backend *backend)
 {
     return STAMPS_FIRST + ++engine_of(backend)->stamps;
@@ -510,6 +542,8 @@ static const struct nadb_shared_ops shared_ops = {.run = fake_run,
     .op_free = fake_op_free,
     .new_stamp = fake_new_stamp,
     .tend = fake_tend,
+    .listen = fake_listen,
+    .hush = fake_hush,
     .stats = fake_stats};
 
 /* ---- an instance ---- */

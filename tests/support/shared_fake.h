@@ -19,7 +19,9 @@ struct nadb_shared_engine {
     unsigned fail_opens;
     void (*before_commit)(void *ctx, struct nadb_shared_engine *engine); /* once; then NULL */
     void *before_commit_ctx;
-    uint64_t stamps; /* given out: above all versions of the engine's store */
+    struct nadb_buf said;    /* the last that was published, as listen has it */
+    struct nadb_backend *by; /* by whom; everybody else hears it once */
+    uint64_t stamps;         /* given out: above all versions of the engine's store */
     /* what was asked for */
     unsigned runs, ops, commits, conflicts, fetches, opens;
     size_t last_ops; /* of the last run */

@@ -61,6 +61,12 @@ static void on_notice(void *ctx, bool is_warning, const char *line)
     (void)line;
 }
 
+static void on_heard(void *ctx, struct nadb_slice channel, struct nadb_slice text)
+{
+    struct cmd_fixture *fixture = ctx;
+    (void)nadb_pubsub_deliver(&fixture->server, channel, text, 0); /* tests look for themselves */
+}
+
 static const struct nadb_store_events events = {
     .opened = on_end,
     .closed = on_end,
@@ -69,6 +75,7 @@ static const struct nadb_store_events events = {
     .admit = on_nothing,
     .wake = on_nothing,
     .notice = on_notice,
+    .heard = on_heard,
 };
 
 /* ---- life cycle ---- */

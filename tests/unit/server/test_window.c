@@ -228,11 +228,33 @@ Test(window, a_transaction_that_runs_again_publishes_once)
     cr_expect_str_eq(cmd_fixture_run(&fixture, "MULTI\nINCR a\nPUBLISH c hello\nEXEC"),
         "+OK/+QUEUED/+QUEUED/*2/:8/:1/");
     cr_expect_str_eq(cmd_fixture_take(&fixture, &listener), "*3/$7/message/$1/c/$5/hello/");
+    cmd_fixture_work(&fixture); /* others are told */
     fail_next(NADB_EIO);
     cr_expect_str_eq(cmd_fixture_run(&fixture, "MULTI\nSET a 1\nPUBLISH c lost\nEXEC"),
         "+OK/+QUEUED/+QUEUED/-IOERR backend down: test/");
     cr_expect_str_eq(cmd_fixture_take(&fixture, &listener), "");
     nadb_client_fini(&listener);
+}
+
+Test(window, what_one_nadbd_publishes_is_heard_through_the_others_once)
+{
+    static struct cmd_fixture second;
+    cmd_fixture_init_on(
+        &second, &nadb_shared_fake_ops, nadb_shared_fake_new(&engine), NADB_DURABILITY_INTERVAL);
+    cmd_fixture_load(&second);
+    (void)cmd_fixture_run(&second, "SUBSCRIBE c __tag@0__:x");
+    cr_expect_str_eq(cmd_fixture_run(&fixture, "PUBLISH c hello\nINVALIDATE ANY x"), ":0/:0/");
+    cmd_fixture_work(&fixture);
+    nadb_fake_clock_advance_ms(&second.clock, 1);
+    nadb_store_turn_begin(second.server.store);
+    cmd_fixture_work(&second);
+    cr_expect_str_eq(cmd_fixture_take(&second, &second.client),
+        "*3/$7/message/$1/c/$5/hello/*3/$7/message/$11/__tag@0__:x/$21/1700000000000001 hard/");
+    nadb_fake_clock_advance_ms(&second.clock, 1);
+    nadb_store_turn_begin(second.server.store);
+    cmd_fixture_work(&second);
+    cr_expect_str_eq(cmd_fixture_take(&second, &second.client), "");
+    cmd_fixture_fini(&second);
 }
 
 /* ---- WATCH ---- */
