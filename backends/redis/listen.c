@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "backends/redis/out.h"
@@ -18,6 +19,8 @@
 
 #define HEAD_LEN    16u
 #define TALK_US     UINT64_C(1000000)
+#define SILENCE_US  UINT64_C(10000000)
+#define ANSWER_US   UINT64_C(5000000)
 #define CHANNEL_MAX (NADB_REDIS_BASE_MAX + 16)
 
 /* ---- speaking ---- */
@@ -85,6 +88,7 @@ static void wait_for(struct nadb_redis_ear *ear, int fd, uint64_t deadline_us)
     if ((fds[0].revents & POLLIN) && read(ear->wake_fd, &count, sizeof(count)) > 0) {
         ear->must_return = true;
     }
+    ear->has_bytes = (fds[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0;
 }
 
 /* The next server of those that are known. False: it cannot be listened to now. */
@@ -117,6 +121,8 @@ static bool subscribe(struct nadb_redis *redis)
         return false;
     }
     ear->is_subscribed = reply->type == REDIS_REPLY_ARRAY;
+    ear->heard_us = nadb_redis_now_us();
+    ear->is_asked = false;
     freeReplyObject(reply);
     return ear->is_subscribed;
 }
@@ -153,6 +159,8 @@ static void hear(struct nadb_redis_ear *ear, struct nadb_buf *heard)
     const char *reason;
     redisReply *reply = NULL;
     bool is_well = nadb_redis_link_receive(&ear->link, &reason);
+    ear->heard_us = nadb_redis_now_us();
+    ear->is_asked = false;
     while (
         is_well && (is_well = nadb_redis_link_next(&ear->link, &reply, &reason)) && reply != NULL) {
         take(ear, reply, heard);
@@ -161,6 +169,20 @@ static void hear(struct nadb_redis_ear *ear, struct nadb_buf *heard)
     if (!is_well) {
         lose(ear);
     }
+}
+
+/* A peer that died without a word is silent for ever: after a while of silence it is asked for a
+ * word, and has to answer. */
+static bool is_alive(struct nadb_redis_ear *ear)
+{
+    static const char ping[] = "*1\r\n$4\r\nPING\r\n";
+    uint64_t silence_us = nadb_redis_now_us() - ear->heard_us;
+    if (silence_us > SILENCE_US && !ear->is_asked) {
+        ear->is_asked = true;
+        return send(ear->link.context->fd, ping, sizeof(ping) - 1, MSG_NOSIGNAL) ==
+               (ssize_t)(sizeof(ping) - 1);
+    }
+    return silence_us <= SILENCE_US + ANSWER_US;
 }
 
 void nadb_redis_listen(struct nadb_redis *redis, uint64_t wait_ms, struct nadb_buf *heard)
@@ -175,10 +197,13 @@ void nadb_redis_listen(struct nadb_redis *redis, uint64_t wait_ms, struct nadb_b
         wait_for(ear, -1, deadline_us);
         return;
     }
+    if (!is_alive(ear)) {
+        lose(ear);
+    }
     while (heard->len == 0 && !ear->must_return && ear->is_subscribed &&
            nadb_redis_left_ms(deadline_us) > 0) {
         wait_for(ear, ear->link.context->fd, deadline_us);
-        if (!ear->must_return) {
+        if (!ear->must_return && ear->has_bytes) {
             hear(ear, heard);
         }
     }

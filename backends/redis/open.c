@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "src/base/parse.h"
+#include "src/base/random.h"
 
 #define FORMAT 1u
 
@@ -201,7 +202,11 @@ enum nadb_err nadb_redis_take_writer(
         return nadb_error_set(
             reterr, NADB_EFORMAT, 0, "engine: '%swriters' is not what it should be", redis->prefix);
     }
-    atomic_store(&redis->next_stamp, (uint64_t)reply->integer << STAMP_BITS | 1);
+    /* Not from 1 on: an engine that has lost its data gives numbers of writers once more. */
+    uint64_t random;
+    nadb_random_bytes(&random, sizeof(random));
+    uint64_t begin = 1 + (random & (((uint64_t)1 << (STAMP_BITS - 2)) - 1));
+    atomic_store(&redis->next_stamp, (uint64_t)reply->integer << STAMP_BITS | begin);
     return NADB_OK;
 }
 

@@ -95,25 +95,18 @@ bool nadb_redis_program_read(struct nadb_slice packed, struct nadb_redis_program
     return check_ops(&program);
 }
 
-bool nadb_redis_program_is_simple(const struct nadb_redis_program *program)
+void nadb_redis_program_write_pattern(
+    const struct nadb_redis_program *program, struct nadb_redis_out *out)
 {
-    struct nadb_slice pattern = program->pattern;
-    if (!program->has_pattern) {
-        return true;
-    }
-    for (size_t i = 0; i + 1 < pattern.len; i++) {
-        if (memchr("*?[\\", pattern.data[i], 4) != NULL) {
-            return false;
+    size_t len = program->has_pattern ? 1 + program->pattern.len : 0;
+    char *at = nadb_redis_out_begin(out, len);
+    if (at != NULL && len > 0) {
+        at[0] = '=';
+        if (len > 1) {
+            memcpy(at + 1, program->pattern.data, len - 1);
         }
     }
-    return pattern.len > 0 && pattern.data[pattern.len - 1] == '*';
-}
-
-struct nadb_slice nadb_redis_program_prefix(const struct nadb_redis_program *program)
-{
-    return program->has_pattern && nadb_redis_program_is_simple(program)
-               ? nadb_slice_of(program->pattern.data, program->pattern.len - 1)
-               : nadb_slice_of(NULL, 0);
+    nadb_redis_out_end(out);
 }
 
 static void write_tag(struct nadb_redis_out *out, struct nadb_slice tag)
@@ -138,52 +131,4 @@ void nadb_redis_program_write(const struct nadb_redis_program *program, struct n
             nadb_redis_out_arg(out, nadb_slice_of(&letters[kind], 1));
         }
     }
-}
-
-static bool has_tag(struct nadb_slice tags, struct nadb_slice tag)
-{
-    size_t at = 0;
-    while (at + sizeof(uint16_t) <= tags.len) {
-        size_t len = nadb_get_u16(tags.data + at);
-        at += sizeof(uint16_t);
-        if (nadb_slice_eq(nadb_slice_of(tags.data + at, len), tag)) {
-            return true;
-        }
-        at += len;
-    }
-    return false;
-}
-
-bool nadb_redis_program_matches(
-    const struct nadb_redis_program *program, struct nadb_slice key, struct nadb_slice tags)
-{
-    bool stack[NADB_REDIS_PROGRAM_DEPTH_MAX + 1];
-    size_t top = 0;
-    enum op_kind kind;
-    struct nadb_slice tag;
-    if (program->has_pattern && !nadb_glob_match(program->pattern, key)) {
-        return false;
-    }
-    for (size_t at = 0; next_op(program->ops, &at, &kind, &tag);) {
-        switch (kind) {
-        case OP_TAG:
-            stack[top++] = has_tag(tags, tag);
-            break;
-        case OP_ALL:
-            stack[top++] = true;
-            break;
-        case OP_NOT:
-            stack[top - 1] = !stack[top - 1];
-            break;
-        case OP_AND:
-            top--;
-            stack[top - 1] = stack[top - 1] && stack[top];
-            break;
-        case OP_OR:
-            top--;
-            stack[top - 1] = stack[top - 1] || stack[top];
-            break;
-        }
-    }
-    return stack[0];
 }

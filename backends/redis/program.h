@@ -20,17 +20,11 @@ struct nadb_redis_program {
 /* Reads and checks; false: malformed, or deeper than any that the store makes. */
 bool nadb_redis_program_read(struct nadb_slice packed, struct nadb_redis_program *ret);
 
-/* Does the script see to the pattern? It knows none, and `prefix*`. */
-bool nadb_redis_program_is_simple(const struct nadb_redis_program *program);
-
-/* What it sees to: the prefix, or "". */
-struct nadb_slice nadb_redis_program_prefix(const struct nadb_redis_program *program);
+/* '' without a pattern, else '=' and the pattern: one argument. */
+void nadb_redis_program_write_pattern(
+    const struct nadb_redis_program *program, struct nadb_redis_out *out);
 
 /* Its operations as arguments: op_count of them. */
 void nadb_redis_program_write(const struct nadb_redis_program *program, struct nadb_redis_out *out);
-
-/* Does it select a key with these tags (packed)? */
-bool nadb_redis_program_matches(
-    const struct nadb_redis_program *program, struct nadb_slice key, struct nadb_slice tags);
 
 #endif

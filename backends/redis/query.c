@@ -477,11 +477,10 @@ static void ask_select_of(struct query *query, const struct nadb_redis_program *
     write_bases(query, partition, 1);
     nadb_redis_out_arg(out_of(query), space_of(query));
     nadb_redis_out_arg(out_of(query), mode);
-    nadb_redis_out_number(
-        out_of(query), nadb_redis_program_is_simple(program) ? query->op->records_max : UINT64_MAX);
+    nadb_redis_out_number(out_of(query), query->op->records_max);
     nadb_redis_out_number(out_of(query), query->op->epoch);
     nadb_redis_out_number(out_of(query), query->settings->epochs_max);
-    nadb_redis_out_arg(out_of(query), nadb_redis_program_prefix(program));
+    nadb_redis_program_write_pattern(program, out_of(query));
     nadb_redis_program_write(program, out_of(query));
     (void)nadb_redis_lane_end(query->lane); /* replies are taken in order */
 }
@@ -548,7 +547,7 @@ static void keep_found(struct query *query)
 }
 
 /* The script sees to everything. */
-static void select_simple(struct query *query, const struct nadb_redis_program *program)
+static void select_records(struct query *query, const struct nadb_redis_program *program)
 {
     struct nadb_op *op = query->op;
     bool is_whole = op->wants_records && op->wants_value;
@@ -575,85 +574,11 @@ static void select_simple(struct query *query, const struct nadb_redis_program *
     keep_found(query);
 }
 
-/* Fetches the records of the keys in the list, and keeps those that are still selected. */
-static void fetch_selected(struct query *query, const struct nadb_redis_program *program)
-{
-    struct nadb_op *op = query->op;
-    size_t count = 0;
-    struct nadb_slice *keys = keep_list(query, sizeof(*keys), &count);
-    if (keys == NULL || count == 0) {
-        return;
-    }
-    struct nadb_op *fetches = nadb_redis_hold_alloc(query->hold, count * sizeof(*fetches));
-    struct nadb_op **list = nadb_redis_hold_alloc(query->hold, count * sizeof(*list));
-    if (fetches == NULL || list == NULL) {
-        op->err = no_memory(query);
-        return;
-    }
-    for (size_t i = 0; i < count; i++) {
-        fetches[i] = (struct nadb_op){.kind = NADB_OP_FETCH,
-            .place = op->place,
-            .key = keys[i],
-            .wants_value = op->wants_value,
-            .wants_accessed = op->wants_accessed};
-        list[i] = &fetches[i];
-    }
-    nadb_redis_run_batch(query->redis, query->lane, query->settings, list, count);
-    query->list.len = 0;
-    for (size_t i = 0; i < count; i++) {
-        const struct nadb_op *fetch = &fetches[i];
-        if (fetch->backend_private != NULL) {
-            nadb_redis_hold_adopt(query->hold, fetch->backend_private);
-        }
-        if (fetch->err != NADB_OK) {
-            nadb_redis_fail_op(op, fetch->err, &fetch->error);
-        } else if (fetch->found->stamp != 0 &&
-                   nadb_redis_program_matches(program, keys[i], fetch->found->entry.tags)) {
-            (void)add_to_list(query, fetch->found, sizeof(*fetch->found)); /* err says it */
-        }
-    }
-    op->number = query->list.len / sizeof(struct nadb_found);
-}
-
-/* The script gives the keys, the pattern is seen to here. */
-static void select_by_pattern(struct query *query, const struct nadb_redis_program *program)
-{
-    struct nadb_op *op = query->op;
-    ask_select(query, program, NADB_SLICE("keys"), false);
-    if (!exchange(query, false)) {
-        return;
-    }
-    for (size_t i = 0; i < query->lane->call_count; i++) {
-        redisReply *reply = take_reply(query, i);
-        if (!is_list(query, reply, 1, 1)) {
-            return;
-        }
-        for (size_t j = 1; j < reply->elements; j++) {
-            struct nadb_slice key = text_of(reply->element[j]);
-            if (nadb_glob_match(program->pattern, key)) {
-                op->number++;
-                if (!add_to_list(query, &key, sizeof(key))) {
-                    return;
-                }
-            }
-        }
-    }
-    if (op->wants_records && op->number <= op->records_max) {
-        fetch_selected(query, program);
-        keep_found(query);
-    }
-}
-
 static void run_select(struct query *query)
 {
     struct nadb_redis_program program;
-    if (!read_program(query, &program)) {
-        return;
-    }
-    if (nadb_redis_program_is_simple(&program)) {
-        select_simple(query, &program);
-    } else {
-        select_by_pattern(query, &program);
+    if (read_program(query, &program)) {
+        select_records(query, &program);
     }
 }
 
@@ -721,66 +646,6 @@ static void sum_in_waves(struct query *query, ask_fn *ask, const void *ctx)
     }
 }
 
-/* Removes each of the records if it is still the same. */
-static void remove_found(struct query *query, const struct nadb_found *records, size_t count)
-{
-    struct nadb_op *op = query->op;
-    struct nadb_op *commits = nadb_redis_hold_alloc(query->hold, (count + 1) * sizeof(*commits));
-    struct nadb_op **list = nadb_redis_hold_alloc(query->hold, (count + 1) * sizeof(*list));
-    struct nadb_check *checks = nadb_redis_hold_alloc(query->hold, (count + 1) * sizeof(*checks));
-    struct nadb_change *changes =
-        nadb_redis_hold_alloc(query->hold, (count + 1) * sizeof(*changes));
-    if (commits == NULL || list == NULL || checks == NULL || changes == NULL) {
-        op->err = no_memory(query);
-        return;
-    }
-    for (size_t i = 0; i < count; i++) {
-        const struct nadb_found *found = &records[i];
-        checks[i] =
-            (struct nadb_check){.place = op->place, .key = found->entry.key, .stamp = found->stamp};
-        changes[i] = (struct nadb_change){
-            .place = op->place, .entry = {.kind = NADB_ENTRY_DELETE, .key = found->entry.key}};
-        commits[i] = (struct nadb_op){.kind = NADB_OP_COMMIT,
-            .checks = &checks[i],
-            .check_count = 1,
-            .changes = &changes[i],
-            .change_count = 1};
-        list[i] = &commits[i];
-    }
-    if (count > 0) {
-        nadb_redis_run_batch(query->redis, query->lane, query->settings, list, count);
-    }
-    for (size_t i = 0; i < count; i++) {
-        op->number += commits[i].err == NADB_OK && !commits[i].is_conflict;
-        if (commits[i].err != NADB_OK) {
-            op->err = nadb_error_set(
-                &op->error, NADB_ESYNC, 0, "backend: outcome unknown: only a part was reached");
-        }
-    }
-}
-
-static void invalidate_by_pattern(struct query *query, const struct nadb_redis_program *program)
-{
-    struct nadb_op *op = query->op;
-    ask_select(query, program, NADB_SLICE("note"), true);
-    if (!exchange(query, true)) {
-        return;
-    }
-    struct nadb_op select = {.kind = NADB_OP_SELECT,
-        .place = op->place,
-        .selector = op->selector,
-        .wants_records = true,
-        .records_max = UINT64_MAX};
-    query->op = &select;
-    select_by_pattern(query, program);
-    query->op = op;
-    if (select.err != NADB_OK) {
-        nadb_redis_fail_op(op, select.err, &select.error);
-        return;
-    }
-    remove_found(query, select.found, select.found_count);
-}
-
 static void ask_removal(struct query *query, const void *program, uint32_t partition)
 {
     ask_select_of(query, program, NADB_SLICE("remove"), true, partition);
@@ -790,14 +655,9 @@ static void run_invalidate(struct query *query)
 {
     struct nadb_redis_program program;
     uint64_t first;
-    if (!read_program(query, &program) ||
-        !ask_epoch(query, NADB_SLICE("next"), &query->op->epoch, &first)) {
-        return;
-    }
-    if (nadb_redis_program_is_simple(&program)) {
+    if (read_program(query, &program) &&
+        ask_epoch(query, NADB_SLICE("next"), &query->op->epoch, &first)) {
         sum_in_waves(query, ask_removal, &program);
-    } else {
-        invalidate_by_pattern(query, &program);
     }
 }
 
@@ -827,12 +687,19 @@ static void run_epoch(struct query *query)
     (void)ask_epoch(query, NADB_SLICE("get"), &op->number, &op->epoch); /* it has the error */
 }
 
-static void run_publish(struct query *query)
+void nadb_redis_run_publish(struct nadb_redis *redis, struct nadb_redis_lane *lane,
+    struct nadb_op *const *ops, size_t count)
 {
-    nadb_redis_lane_begin(query->lane, 0, true, 3);
-    nadb_redis_write_message(query->redis, out_of(query), query->op->key, query->op->text);
-    (void)nadb_redis_lane_end(query->lane); /* the only one */
-    (void)exchange(query, true);            /* the operation has the error */
+    nadb_redis_lane_reset(lane);
+    for (size_t i = 0; i < count; i++) {
+        nadb_redis_lane_begin(lane, 0, true, 3);
+        nadb_redis_write_message(redis, &lane->out, ops[i]->key, ops[i]->text);
+        (void)nadb_redis_lane_end(lane); /* outcomes are taken in order */
+    }
+    nadb_redis_lane_exchange(lane);
+    for (size_t i = 0; i < count; i++) {
+        (void)nadb_redis_lane_reply(lane, i, &ops[i]->err, &ops[i]->error); /* err says it */
+    }
 }
 
 typedef void run_query_fn(struct query *query);
@@ -848,7 +715,6 @@ static run_query_fn *const queries[] = {
     [NADB_OP_CLEAR] = run_clear,
     [NADB_OP_EPOCH] = run_epoch,
     [NADB_OP_SPACES] = run_count,
-    [NADB_OP_PUBLISH] = run_publish,
 };
 
 void nadb_redis_run_query(struct nadb_redis *redis, struct nadb_redis_lane *lane,

@@ -123,7 +123,8 @@ static struct nadb_backend *redis_new_instance(const struct nadb_backend_opts *o
     redis->may_wait = opts->may_wait;
     redis->partitions = opts->partitions > 0 ? opts->partitions : PARTITIONS_DEFAULT;
     redis->timeout_ms = opts->timeout_ms > 0 ? opts->timeout_ms : TIMEOUT_DEFAULT_MS;
-    redis->lane_count = (opts->pool_size > 0 ? opts->pool_size : 1) + 1; /* one for tend */
+    /* One more for tend, and one for what takes the engine long. */
+    redis->lane_count = (opts->pool_size > 0 ? opts->pool_size : 1) + 2;
     read_urls(redis, opts);
     check_opts(redis);
     init_locks(redis);
@@ -320,9 +321,59 @@ static size_t batch_len(struct nadb_op *const *ops, size_t count)
     return len;
 }
 
+/* How many of the operations from the first on are of its kind and go out together. */
+static size_t same_len(struct nadb_op *const *ops, size_t count)
+{
+    size_t len = 1;
+    while (len < count && len < BATCH_OPS && ops[len]->kind == ops[0]->kind) {
+        len++;
+    }
+    return len;
+}
+
+/* One that is not for a batch; returns how many were answered with it. */
+static size_t run_other(struct nadb_redis *redis, struct nadb_redis_lane *lane,
+    const struct nadb_shared_settings *settings, struct nadb_op *const *ops, size_t count)
+{
+    if (ops[0]->kind == NADB_OP_PUBLISH) {
+        size_t len = same_len(ops, count);
+        nadb_redis_run_publish(redis, lane, ops, len);
+        return len;
+    }
+    nadb_redis_run_query(redis, lane, settings, ops[0]);
+    return 1;
+}
+
+/* All of a run who ask for the newest epoch get the same answer: it only grows. So they do not part
+ * what could go out together. Returns how many operations are left in `rest`. */
+static size_t run_epochs(struct nadb_redis *redis, struct nadb_redis_lane *lane,
+    const struct nadb_shared_settings *settings, struct nadb_op *const *ops, size_t count,
+    struct nadb_op **rest)
+{
+    struct nadb_op *first = NULL;
+    size_t left = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (ops[i]->kind != NADB_OP_EPOCH) {
+            rest[left++] = ops[i];
+        } else if (first == NULL) {
+            first = ops[i];
+            nadb_redis_run_query(redis, lane, settings, first);
+        } else {
+            ops[i]->err = first->err;
+            ops[i]->error = first->error;
+            ops[i]->number = first->number;
+            ops[i]->epoch = first->epoch;
+        }
+    }
+    return left;
+}
+
 static void run_ops(struct nadb_redis *redis, struct nadb_redis_lane *lane,
     const struct nadb_shared_settings *settings, struct nadb_op *const *ops, size_t count)
 {
+    struct nadb_op **rest = nadb_mem_alloc((count + 1) * sizeof(struct nadb_op *));
+    count = run_epochs(redis, lane, settings, ops, count, rest);
+    ops = rest;
     size_t at = 0;
     while (at < count) {
         size_t len = batch_len(ops + at, count - at);
@@ -330,9 +381,10 @@ static void run_ops(struct nadb_redis *redis, struct nadb_redis_lane *lane,
             nadb_redis_run_batch(redis, lane, settings, ops + at, len);
             at += len;
         } else {
-            nadb_redis_run_query(redis, lane, settings, ops[at++]);
+            at += run_other(redis, lane, settings, ops + at, count - at);
         }
     }
+    nadb_mem_free(rest);
 }
 
 static void redis_run(struct nadb_backend *backend, const struct nadb_shared_settings *settings,

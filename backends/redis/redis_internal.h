@@ -25,7 +25,8 @@ struct nadb_redis_sweep {
 struct nadb_redis_ear {
     uint64_t id; /* of this nadbd, among those that speak */
     int wake_fd;
-    bool is_open, is_subscribed, must_return;
+    bool is_open, is_subscribed, must_return, has_bytes, is_asked;
+    uint64_t heard_us; /* the last bytes */
     size_t next_server;
     struct nadb_redis_link link;
 };
@@ -114,6 +115,8 @@ void nadb_redis_run_batch(struct nadb_redis *redis, struct nadb_redis_lane *lane
     const struct nadb_shared_settings *settings, struct nadb_op *const *ops, size_t count);
 
 /* Any other, one. */
+void nadb_redis_run_publish(struct nadb_redis *redis, struct nadb_redis_lane *lane,
+    struct nadb_op *const *ops, size_t count);
 void nadb_redis_run_query(struct nadb_redis *redis, struct nadb_redis_lane *lane,
     const struct nadb_shared_settings *settings, struct nadb_op *op);
 

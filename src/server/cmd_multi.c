@@ -38,11 +38,14 @@ static bool is_too_much(const struct nadb_call *step)
            nadb_store_is_batch_full(step->store, (flags & NADB_CMD_DENYOOM) != 0);
 }
 
-/* A shared backend changes a whole keyspace in a step of its own, not together with keys. */
+/* A shared backend changes a whole keyspace in a step of its own, not together with keys; and what
+ * it says of one does not know what the transaction has changed. */
 static bool is_too_wide(const struct nadb_call *step)
 {
-    return nadb_store_is_shared(step->store) && (step->cmd->flags & NADB_CMD_WRITE) &&
-           step->cmd->key_first == 0;
+    unsigned flags = step->cmd->flags;
+    return nadb_store_is_shared(step->store) && step->cmd->key_first == 0 &&
+           ((flags & NADB_CMD_WRITE) ||
+               ((flags & NADB_CMD_READONLY) && nadb_store_has_changed(step->store)));
 }
 
 /* Runs everything queued. All of it happens between one begin and one end of the store, so that

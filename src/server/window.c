@@ -26,6 +26,7 @@ struct aftermath {
 
 struct entry {
     enum entry_state state;
+    bool is_blind;                /* nothing was asked for: its commit meets no conflict */
     struct nadb_attempt *attempt; /* owned */
     struct nadb_buf reply;
     struct aftermath after; /* of a transaction */
@@ -337,6 +338,7 @@ static enum nadb_cmd_status run_at_once(struct nadb_call *call)
         return NADB_CMD_DONE;
     }
     struct entry *entry = add_entry(call->client, attempt);
+    entry->is_blind = true;
     entry->after = after;
     if (end == RUN_YIELDED) {
         return status;
@@ -379,6 +381,12 @@ static bool is_plain(const struct nadb_cmd *cmd)
            (cmd->flags & (NADB_CMD_READONLY | NADB_CMD_WRITE));
 }
 
+/* A change whose commit is not over, and may meet a conflict. */
+static bool may_run_again(const struct nadb_cmd *cmd, const struct entry *entry)
+{
+    return (cmd->flags & NADB_CMD_WRITE) && entry->state != ENTRY_OVER && !entry->is_blind;
+}
+
 static bool has_key(
     const struct nadb_cmd *cmd, const struct nadb_resp_cmd *request, struct nadb_slice key)
 {
@@ -396,9 +404,9 @@ static bool has_key(
     return false;
 }
 
-/* Has the command at `index` a key in common with one of those from `first` on? */
-static bool overlaps(const struct nadb_resp_group *group, const struct nadb_prepared *prepared,
-    size_t first, size_t index)
+/* Has the command at `index` a key in common with one from `first` on that may run again? */
+static bool overlaps(const struct nadb_client *client, const struct nadb_resp_group *group,
+    const struct nadb_prepared *prepared, size_t first, size_t index)
 {
     const struct nadb_resp_cmd *request = &group->cmds[index];
     size_t from;
@@ -408,7 +416,8 @@ static bool overlaps(const struct nadb_resp_group *group, const struct nadb_prep
         return true;
     }
     for (size_t i = first; i < index; i++) {
-        for (size_t k = from; k <= last; k += step) {
+        for (size_t k = from;
+             may_run_again(prepared[i].cmd, entry_at(client, i - first)) && k <= last; k += step) {
             if (has_key(prepared[i].cmd, &group->cmds[i], request->argv[k])) {
                 return true;
             }
@@ -450,10 +459,13 @@ static bool step_ahead(
     bool is_reader = (call->cmd->flags & NADB_CMD_WRITE) == 0;
     if (entry == NULL) {
         bool is_asking = nadb_values_must_ask(call->client, call->cmd, call->argv, call->argc);
-        if (!may_begin(call) || (!is_sent && (!is_asking || is_reader || has_common_key))) {
+        bool is_change = is_asking && !is_reader;
+        if (!may_begin(call) || (!is_sent && (!is_change || has_common_key)) ||
+            (!is_change && has_common_key)) {
             return false;
         }
         entry = add_entry(call->client, nadb_attempt_new(call->store));
+        entry->is_blind = !is_asking;
         if (is_asking) {
             ask(call, entry->attempt);
         }
@@ -497,7 +509,7 @@ void nadb_window_run_ahead(const struct nadb_call *call, const struct nadb_resp_
         if (!is_plain(ahead.cmd) || !nadb_cmd_arity_fits(ahead.cmd, ahead.argc) ||
             !are_keys_short(ahead.cmd, &group->cmds[i]) ||
             !step_ahead(&ahead, entry_at(client, i - first), is_sent,
-                !is_sent && overlaps(group, prepared, first, i))) {
+                overlaps(client, group, prepared, first, i))) {
             return;
         }
         is_sent = is_sent && is_entry_sent(ahead.cmd, entry_at(client, i - first));

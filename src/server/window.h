@@ -14,7 +14,9 @@
  *   3. A command that changes what it has read is fetched for ahead of that, unless it has a key in
  *      common with one that has not been sent: its commit, which fails if the fetch was too early,
  *      waits as in 2.
- *   4. Replies are in the order of the commands.
+ *   4. What only reads or writes blindly waits for those before it that share a key with it and may
+ *      have to run again.
+ *   5. Replies are in the order of the commands.
  * So a pipeline of reads and blind writes takes one round trip, one of others two. When a commit
  * meets a conflict it is made again, behind those that were sent after it.
  *

@@ -2,7 +2,9 @@
  *
  * What is asked for gathers until the end of the turn; then all of it goes out as one job, if one
  * of the jobs is free, and gathers further if not: the longer the engine takes, the more goes at
- * once. Another job sweeps the engine's indexes from time to time. */
+ * once. What may take the engine long (invalidations, whole listings) has a job of its own, one at
+ * a time, so that nobody else waits for it. Another job sweeps the engine's indexes from time to
+ * time. */
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/store/shared_internal.h"
@@ -106,15 +108,26 @@ void nadb_shared__init(struct nadb_store *store, unsigned runs)
     NADB_ASSERT(runs > 0);
     struct nadb_shared *shared = nadb_mem_zalloc(sizeof(*shared));
     shared->store = store;
-    shared->job_count = runs;
-    shared->jobs = nadb_mem_zalloc(runs * sizeof(*shared->jobs));
-    for (size_t i = 0; i < runs; i++) {
+    shared->job_count = runs + 1;
+    shared->jobs = nadb_mem_zalloc(shared->job_count * sizeof(*shared->jobs));
+    for (size_t i = 0; i < shared->job_count; i++) {
         nadb_job_init(&shared->jobs[i].job, &job_ops, NADB_JOB_FAST);
         shared->jobs[i].store = store;
     }
     nadb_job_init(&shared->tend_job, &tend_ops, NADB_JOB_SLOW);
     nadb_tell__init(shared);
     store->shared = shared;
+}
+
+/* What gathered after the last job: its owners are gone. */
+static void give_up(struct nadb_gathering *gathering)
+{
+    for (size_t i = 0; i < gathering->count; i++) {
+        gathering->ops[i]->err = NADB_EIO;
+        end_op(gathering->ops[i]);
+    }
+    nadb_mem_free(gathering->ops);
+    *gathering = (struct nadb_gathering){.ops = NULL};
 }
 
 void nadb_shared__fini(struct nadb_store *store)
@@ -125,13 +138,8 @@ void nadb_shared__fini(struct nadb_store *store)
     }
     NADB_ASSERT(!shared->is_tending && !shared->is_listening);
     nadb_buf_fini(&shared->heard);
-    /* What gathered after the last job: its owners are gone. */
-    size_t count = shared->gathered_count;
-    shared->gathered_count = 0;
-    for (size_t i = 0; i < count; i++) {
-        shared->gathered[i]->err = NADB_EIO;
-        end_op(shared->gathered[i]);
-    }
+    give_up(&shared->gathering);
+    give_up(&shared->lengthy);
     for (size_t i = 0; i < shared->job_count; i++) {
         NADB_ASSERT(!shared->jobs[i].is_running);
         nadb_mem_free(shared->jobs[i].ops);
@@ -142,32 +150,55 @@ void nadb_shared__fini(struct nadb_store *store)
         nadb_mem_free(attempt);
     }
     nadb_mem_free(shared->jobs);
-    nadb_mem_free(shared->gathered);
     nadb_mem_free(shared);
     store->shared = NULL;
+}
+
+static bool is_lengthy(const struct nadb_op *op)
+{
+    return op->kind == NADB_OP_INVALIDATE || op->kind == NADB_OP_CLEAR ||
+           (op->kind == NADB_OP_SELECT && op->wants_records) ||
+           (op->kind == NADB_OP_SCAN && op->count == NADB_SCAN_ALL);
 }
 
 void nadb_ask__send(struct nadb_store *store, struct nadb_ask *ask)
 {
     struct nadb_shared *shared = store->shared;
+    struct nadb_gathering *to = is_lengthy(&ask->op) ? &shared->lengthy : &shared->gathering;
     NADB_ASSERT(ask->state != NADB_ASK_UNDER_WAY);
-    if (shared->gathered_count == shared->gathered_cap) {
-        shared->gathered_cap =
-            shared->gathered_cap == 0 ? GATHERED_FIRST : shared->gathered_cap * 2;
-        shared->gathered =
-            nadb_mem_realloc(shared->gathered, shared->gathered_cap * sizeof(struct nadb_op *));
+    if (to->count == to->cap) {
+        to->cap = to->cap == 0 ? GATHERED_FIRST : to->cap * 2;
+        to->ops = nadb_mem_realloc(to->ops, to->cap * sizeof(struct nadb_op *));
     }
-    if (shared->gathered_count == 0) {
-        shared->gathered_since_us = store->now_us;
+    if (to->count == 0) {
+        to->since_us = store->now_us;
     }
-    shared->gathered[shared->gathered_count++] = &ask->op;
+    to->ops[to->count++] = &ask->op;
     ask->state = NADB_ASK_UNDER_WAY;
     ask->attempt->pending++;
 }
 
+/* Gives the job what has gathered, and takes its room in exchange. */
+static void send(struct nadb_store *store, struct nadb_gathering *from, struct nadb_shared_job *job)
+{
+    struct nadb_op **ops = job->ops;
+    size_t cap = job->cap;
+    job->ops = from->ops;
+    job->count = from->count;
+    job->cap = from->cap;
+    job->settings = (struct nadb_shared_settings){
+        .compression = store->compression,
+        .epochs_max = store->epochs_max,
+        .waited_ms = (nadb_clock_mono_us(store->clock) - from->since_us) / 1000,
+    };
+    *from = (struct nadb_gathering){.ops = ops, .cap = cap};
+    job->is_running = true;
+    nadb_executor_submit(store->executor, &job->job);
+}
+
 static struct nadb_shared_job *free_job(const struct nadb_shared *shared)
 {
-    for (size_t i = 0; i < shared->job_count; i++) {
+    for (size_t i = 0; i + 1 < shared->job_count; i++) {
         if (!shared->jobs[i].is_running) {
             return &shared->jobs[i];
         }
@@ -178,29 +209,16 @@ static struct nadb_shared_job *free_job(const struct nadb_shared *shared)
 void nadb_shared__submit(struct nadb_store *store)
 {
     struct nadb_shared *shared = store->shared;
-    if (shared->gathered_count == 0) {
-        return;
+    struct nadb_shared_job *lengthy = &shared->jobs[shared->job_count - 1];
+    if (shared->lengthy.count > 0 && !lengthy->is_running) {
+        shared->lengthy.since_us = store->now_us; /* for those before it nobody can be blamed */
+        send(store, &shared->lengthy, lengthy);
     }
-    struct nadb_shared_job *job = free_job(shared);
-    if (job == NULL) {
-        return;
+    struct nadb_shared_job *job = shared->gathering.count > 0 ? free_job(shared) : NULL;
+    if (job != NULL) {
+        shared->batch++;
+        send(store, &shared->gathering, job);
     }
-    struct nadb_op **ops = job->ops;
-    size_t cap = job->cap;
-    job->ops = shared->gathered;
-    job->count = shared->gathered_count;
-    job->cap = shared->gathered_cap;
-    shared->gathered = ops;
-    shared->gathered_cap = cap;
-    shared->gathered_count = 0;
-    shared->batch++;
-    job->settings = (struct nadb_shared_settings){
-        .compression = store->compression,
-        .epochs_max = store->epochs_max,
-        .waited_ms = (nadb_clock_mono_us(store->clock) - shared->gathered_since_us) / 1000,
-    };
-    job->is_running = true;
-    nadb_executor_submit(store->executor, &job->job);
 }
 
 bool nadb_shared__step(struct nadb_store *store, uint64_t budget_us)
@@ -226,7 +244,8 @@ bool nadb_shared__is_idle(const struct nadb_store *store)
     if (shared == NULL) {
         return true;
     }
-    bool is_running = shared->is_tending || shared->is_listening || shared->gathered_count > 0;
+    bool is_running = shared->is_tending || shared->is_listening || shared->gathering.count > 0 ||
+                      shared->lengthy.count > 0;
     for (size_t i = 0; i < shared->job_count; i++) {
         is_running |= shared->jobs[i].is_running;
     }
@@ -235,7 +254,7 @@ bool nadb_shared__is_idle(const struct nadb_store *store)
 
 bool nadb_shared__is_busy(const struct nadb_store *store)
 {
-    return store->shared->gathered_count >= NADB_ASK_MAX;
+    return store->shared->gathering.count >= NADB_ASK_MAX;
 }
 
 bool nadb_store_shared_stats(const struct nadb_store *store, struct nadb_shared_stats *ret)

@@ -262,9 +262,28 @@ void nadb_attempt_free(struct nadb_attempt *attempt)
     shared->spare_count++;
 }
 
+/* Stamps tell everything but that a key came and went again: of what goes through here that is
+ * known, too. */
+static void touch_watchers(const struct nadb_attempt *attempt)
+{
+    for (size_t i = 0; i < attempt->item_count && attempt->store->watches.count > 0; i++) {
+        const struct nadb_item *item = attempt->items[i];
+        if (item->is_changed) {
+            nadb_watch__touch(attempt->store, item->keyspace, item->hash);
+        }
+    }
+}
+
 void nadb_attempt__ended(struct nadb_ask *ask)
 {
     struct nadb_attempt *attempt = ask->attempt;
+    const struct nadb_op *op = &ask->op;
+    if (ask->state == NADB_ASK_ENDED && op->err == NADB_OK && op->kind == NADB_OP_COMMIT &&
+        !op->is_conflict) {
+        touch_watchers(attempt);
+    } else if (ask->state == NADB_ASK_ENDED && op->kind == NADB_OP_FETCH && op->found != NULL) {
+        attempt->bytes += op->found->value_len;
+    }
     for (size_t i = 0; i < attempt->item_count && attempt->pending == 0; i++) {
         nadb_claim__release(attempt->items[i]);
     }
@@ -479,6 +498,17 @@ static size_t count_changed(const struct nadb_attempt *attempt)
     return count;
 }
 
+/* Was a record looked at that another's commit may not have left yet, or not any more? */
+static bool has_seen_taken(const struct nadb_attempt *attempt)
+{
+    for (size_t i = 0; i < attempt->item_count; i++) {
+        if (attempt->items[i]->is_seen && attempt->items[i]->taken != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 enum nadb_attempt_end nadb_attempt_end(
     struct nadb_attempt *attempt, bool is_validated, struct nadb_error *reterr)
 {
@@ -487,6 +517,7 @@ enum nadb_attempt_end nadb_attempt_end(
     store->shared->running = NULL;
     drop_lent(attempt);
     size_t changed = count_changed(attempt);
+    is_validated = is_validated || has_seen_taken(attempt);
     if (attempt->is_missing || attempt->has_failed || (changed == 0 && !is_validated)) {
         unload_all(attempt, NULL);
         *reterr = attempt->error;
@@ -503,18 +534,6 @@ enum nadb_attempt_end nadb_attempt_end(
     return NADB_ATTEMPT_COMMITTING;
 }
 
-/* Stamps tell everything but that a key came and went again: of what goes through here that is
- * known, too. */
-static void touch_watchers(const struct nadb_attempt *attempt)
-{
-    for (size_t i = 0; i < attempt->item_count && attempt->store->watches.count > 0; i++) {
-        const struct nadb_item *item = attempt->items[i];
-        if (item->is_changed) {
-            nadb_watch__touch(attempt->store, item->keyspace, item->hash);
-        }
-    }
-}
-
 enum nadb_outcome nadb_attempt_outcome(struct nadb_attempt *attempt, struct nadb_error *reterr)
 {
     struct nadb_commit *commit = attempt->commit;
@@ -529,7 +548,6 @@ enum nadb_outcome nadb_attempt_outcome(struct nadb_attempt *attempt, struct nadb
         forget_all(attempt);
         return NADB_OUTCOME_CONFLICT;
     }
-    touch_watchers(attempt);
     return NADB_OUTCOME_COMMITTED;
 }
 
@@ -544,6 +562,11 @@ static struct nadb_attempt *running(const struct nadb_store *store)
 bool nadb_store_lacks(const struct nadb_store *store)
 {
     return store->shared != NULL && running(store)->is_missing;
+}
+
+bool nadb_store_has_changed(const struct nadb_store *store)
+{
+    return store->shared != NULL && count_changed(running(store)) > 0;
 }
 
 /* What was fetched of the item; false: nothing yet, and the attempt is told. */
@@ -647,7 +670,8 @@ bool nadb_shared__wants_value(
         return false;
     }
     if (found_of(item)->stamp != 0 && !had_value) {
-        /* Its record stands in the index without a value: it is exchanged at the next run. */
+        /* It has no value yet: that comes with the next run. */
+        item->wants_claim = false;
         fetch(item);
         nadb_attempt__miss(attempt);
         return false;

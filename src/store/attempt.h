@@ -93,6 +93,9 @@ size_t nadb_attempt_bytes(const struct nadb_attempt *attempt);
  * it does now is undone. Never on a log backend. */
 bool nadb_store_lacks(const struct nadb_store *store);
 
+/* Within a handler: has this run changed something? Never on a log backend. */
+bool nadb_store_has_changed(const struct nadb_store *store);
+
 /* Within a handler: brings what nadb_keyspace_count and its like say up to date, and the list of
  * keyspaces. Nothing on a log backend, where they always are. */
 void nadb_store_survey(struct nadb_store *store);

@@ -248,7 +248,7 @@ static void remove_rec(struct nadb_store *store, struct nadb_space *space, nadb_
 static void expire_slot(
     struct nadb_store *store, struct nadb_space *space, nadb_index_slot slot, uint64_t hash)
 {
-    store->stats.expired++;
+    store->stats.expired += store->shared == NULL; /* an engine tells itself how many */
     if (NADB_UNLIKELY(store->watches.count > 0)) {
         nadb_watch__touch(store, space->owner, hash);
     }

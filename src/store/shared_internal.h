@@ -95,17 +95,23 @@ struct nadb_attempt {
 
 struct nadb_shared_job;
 
+/* Operations that wait for a job. */
+struct nadb_gathering {
+    struct nadb_op **ops;
+    size_t count, cap;
+    uint64_t since_us; /* the first of them */
+};
+
 struct nadb_shared {
     struct nadb_store *store;
     struct nadb_attempt *spare; /* that nobody has; at most NADB_SPARE_MAX */
     size_t spare_count;
-    struct nadb_attempt *running; /* whose handler is running; NULL: none */
-    struct nadb_op **gathered;
-    size_t gathered_count, gathered_cap;
-    uint64_t gathered_since_us; /* the first of them */
-    uint64_t batch;             /* number of the one that gathers */
+    struct nadb_attempt *running;    /* whose handler is running; NULL: none */
+    struct nadb_gathering gathering; /* what is short */
+    struct nadb_gathering lengthy;   /* what may take the engine long: it has a job of its own */
+    uint64_t batch;                  /* number of the one that gathers */
     struct nadb_item *claims[NADB_CLAIM_BUCKETS];
-    struct nadb_shared_job *jobs; /* `job_count` */
+    struct nadb_shared_job *jobs; /* `job_count`; the last one for what is lengthy */
     size_t job_count;
     struct nadb_job tend_job;
     bool is_tending;

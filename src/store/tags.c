@@ -1,5 +1,6 @@
 /* This file answers what commands ask about tags, and keeps the epochs. */
 #include "src/store/tags.h"
+#include "src/store/attempt.h"
 
 #include "src/base/assert.h"
 #include "src/store/packed.h"
@@ -159,7 +160,7 @@ bool nadb_store_is_stale(struct nadb_store *store, struct nadb_keyspace *keyspac
     if (!is_refused) {
         return false;
     }
-    store->tag_stats.refused_fills++;
+    store->tag_stats.refused_fills += !nadb_store_lacks(store);
     return true;
 }
 

@@ -14,6 +14,7 @@
 #include "backends/shared.h"
 #include "src/base/clock.h"
 #include "src/base/codec.h"
+#include "src/base/glob.h"
 #include "src/base/mem.h"
 #include "src/base/random.h"
 #include "src/store/packed.h"
@@ -1106,6 +1107,45 @@ CLAUSE(an_invalidation_removes_what_is_selected_and_nothing_else)
     cr_assert_eq(invalidate(subject, "all", NULL).number, 0);
 }
 
+CLAUSE(a_pattern_selects_what_it_matches_everywhere)
+{
+    static const char *const keys[] = {"", "a", "b", "ab", "abc", "a*b", "a?b", "a[b", "a]b",
+        "a\\b", "-", "a-c", "z", "aXbXc", "[", "]", "^", "\\", "aaab", "m\xff"};
+    static const char *const patterns[] = {"", "*", "?", "a", "a*", "*b", "*a*b*", "a?b", "a[b]",
+        "[abc]", "[^abc]", "[a-m]", "[m-a]", "[^a-m]*", "\\*", "a\\*b", "a\\?b", "a\\[b", "a[\\]]b",
+        "[", "[a", "[^", "[]", "[]a]", "a[]b", "\\", "a\\\\b", "*\\", "**", "?*?", "[a-]", "[-a]",
+        "[\\a-c]", "*a*a*b", "[^]", "a[^]b"};
+    for (size_t i = 0; i < NADB_ARRAY_LEN(keys); i++) {
+        put(subject, keys[i], "v", "tag");
+    }
+    for (size_t i = 0; i < NADB_ARRAY_LEN(patterns); i++) {
+        uint64_t expected = 0;
+        for (size_t k = 0; k < NADB_ARRAY_LEN(keys); k++) {
+            expected += nadb_glob_match(nadb_slice_cstr(patterns[i]), nadb_slice_cstr(keys[k]));
+        }
+        uint64_t count = count_selected(subject, "tag", patterns[i]);
+        cr_expect_eq(
+            count, expected, "'%s': %" PRIu64 ", not %" PRIu64, patterns[i], count, expected);
+    }
+}
+
+CLAUSE(a_tag_that_goes_and_comes_in_one_run_is_listed)
+{
+    struct nadb_change changes[] = {put_change(subject, "k", NADB_SLICE("1"), "t", 0),
+        delete_change(subject, "k"), put_change(subject, "k", NADB_SLICE("2"), "t", 0)};
+    struct nadb_op ops[3];
+    for (size_t i = 0; i < 3; i++) {
+        ops[i] = commit_of(&changes[i], 1);
+    }
+    run_all(subject, ops, 3);
+    free_all(subject, ops, 3);
+    struct nadb_op op = {.kind = NADB_OP_TAGS};
+    run_well(subject, &op);
+    cr_expect_eq(op.tally_count, 1);
+    free_all(subject, &op, 1);
+    cr_expect_eq(count_tag(subject, "t"), 1);
+}
+
 CLAUSE(epochs_grow_and_are_remembered_by_tag)
 {
     uint64_t start = ask_epoch(subject);
@@ -1578,6 +1618,8 @@ static const struct {
     {                                                                                              \
 #name, name                                                                                \
     }
+    ROW(a_pattern_selects_what_it_matches_everywhere),
+    ROW(a_tag_that_goes_and_comes_in_one_run_is_listed),
     ROW(what_was_put_is_fetched_whole),
     ROW(what_is_not_there_has_no_stamp),
     ROW(empty_keys_and_values_are_kept),

@@ -48,6 +48,7 @@ local function delete(name, old)
     call('UNLINK', name)
     call('ZREM', base .. 'k:' .. space, key)
     for i = 1, #tags do
+        noted_tags[base .. 't:' .. space .. tags[i]] = nil
         drop_members(base, space, tags[i], {key})
     end
 end

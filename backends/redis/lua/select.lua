@@ -1,15 +1,15 @@
 -- What a selector selects in a partition. ARGV: base, space, mode, records_max, epoch, epochs_max,
--- prefix of the keys, then the program: 't<tag>', '*', '!', '&', '|'.
+-- '' or '=' and a pattern for keys, then the program: 't<tag>', '*', '!', '&', '|'.
 --
---     count    how many              keys      {how many, key...}
+--     count    how many
 --     heads    {how many, key, first bytes with tags, idle seconds...}; records: whole
---     remove   how many were removed, and the epoch is noted; note: only the epoch
+--     remove   how many were removed, and the epoch is noted
 --
 -- With more than records_max there is only how many.
 local base, space, mode = ARGV[1], ARGV[2], ARGV[3]
-local records_max, prefix, FIRST = tonumber(ARGV[4]), ARGV[7], 8
+local records_max, pattern, FIRST = tonumber(ARGV[4]), ARGV[7], 8
 
-if mode == 'remove' or mode == 'note' then
+if mode == 'remove' then
     call('UNLINK', KEYS[1]) -- an idle write: behind it none is refused for want of memory
 end
 
@@ -149,13 +149,76 @@ local function select_all_of(tags)
     return list
 end
 
-local function with_prefix(list)
-    if prefix == '' then
+-- Patterns as src/base/glob.c matches them; `at` is in the pattern. Does the class that begins there
+-- have the byte, and where does it end?
+local function match_class(at, c)
+    local len, matched = #pattern, false
+    local negated = byte(pattern, at + 1) == 94
+    at = at + (negated and 2 or 1)
+    while at <= len and byte(pattern, at) ~= 93 do
+        local a, dash, b = byte(pattern, at, at + 2)
+        if a == 92 and at < len then
+            matched = matched or dash == c
+            at = at + 2
+        elseif dash == 45 and at + 2 <= len then
+            matched = matched or a <= b and a <= c and c <= b or a > b and b <= c and c <= a
+            at = at + 3
+        else
+            matched = matched or a == c
+            at = at + 1
+        end
+    end
+    return matched ~= negated, at <= len and at + 1 or at
+end
+
+-- Does the element there, no star, match the byte, and where does it end?
+local function match_one(at, c)
+    local p = byte(pattern, at)
+    if p == 63 then
+        return true, at + 1
+    elseif p == 91 then
+        return match_class(at, c)
+    elseif p == 92 and at < #pattern then
+        at = at + 1
+    end
+    return byte(pattern, at) == c, at + 1
+end
+
+local function match(text)
+    local at, t, after_star, star_end = 2, 1, nil, nil
+    while t <= #text do
+        local p = byte(pattern, at)
+        if p == 42 then
+            at = at + 1
+            after_star, star_end = at, t
+        else
+            local matched, next_at = false, at
+            if p then
+                matched, next_at = match_one(at, byte(text, t))
+            end
+            if matched then
+                at, t = next_at, t + 1
+            elseif after_star then
+                at, star_end = after_star, star_end + 1
+                t = star_end
+            else
+                return false
+            end
+        end
+    end
+    while byte(pattern, at) == 42 do
+        at = at + 1
+    end
+    return at > #pattern
+end
+
+local function matching(list)
+    if pattern == '' then
         return list
     end
     local kept = {}
     for i = 1, #list do
-        if sub(list[i], 1, #prefix) == prefix then
+        if match(list[i]) then
             kept[#kept + 1] = list[i]
         end
     end
@@ -212,20 +275,13 @@ local function note_epochs(tags)
 end
 
 local tags = named_tags()
-local list = {}
-if mode ~= 'note' then
-    list = with_prefix(is_all_of() and select_all_of(tags) or run_program())
-end
-if mode == 'remove' or mode == 'note' then
+local list = matching(is_all_of() and select_all_of(tags) or run_program())
+if mode == 'remove' then
     remove_all(base, space, list, tags)
     note_epochs(tags)
     return #list
 end
 if mode == 'count' or #list > records_max then
     return {#list}
-end
-if mode == 'keys' then
-    table.insert(list, 1, #list)
-    return list
 end
 return records_of(list)

@@ -2,7 +2,6 @@
 #include "backends/redis/program.h"
 
 #include "src/base/random.h"
-#include "src/store/packed.h"
 #include "src/store/selector.h"
 #include "tests/support/test.h"
 
@@ -19,55 +18,28 @@ static void pack(struct nadb_buf *out, const char *text, const char *pattern)
     nadb_selector_fini(&selector);
 }
 
-Test(redis_program, selects_what_the_store_selects)
+/* The arguments that the script gets, one a line. */
+static void expect_arguments(const char *text, const char *pattern, const char *expected)
 {
-    const char *texts[] = {
-        "a", "!a", "a & b", "a | b", "a & !(b | c)", "*", "!*", "a & b & c | !a"};
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-        struct nadb_buf packed;
-        struct nadb_redis_program program;
-        struct nadb_selector selector;
-        struct nadb_slice pattern;
-        pack(&packed, texts[i], NULL);
-        nadb_selector_init(&selector);
-        cr_assert(nadb_selector_unpack(&selector, nadb_buf_slice(&packed), &pattern));
-        cr_assert(nadb_redis_program_read(nadb_buf_slice(&packed), &program));
-        for (unsigned set = 0; set < 8; set++) {
-            struct nadb_buf tags;
-            nadb_buf_init(&tags, 1000);
-            for (unsigned tag = 0; tag < 3; tag++) {
-                cr_assert(
-                    (set >> tag & 1) == 0 || nadb_packed_add(&tags, nadb_slice_of(&"abc"[tag], 1)));
-            }
-            cr_assert_eq(
-                nadb_redis_program_matches(&program, NADB_SLICE("k"), nadb_buf_slice(&tags)),
-                nadb_selector_matches(&selector, nadb_buf_slice(&tags)), "%s", texts[i]);
-            nadb_buf_fini(&tags);
-        }
-        nadb_selector_fini(&selector);
-        nadb_buf_fini(&packed);
-    }
+    struct nadb_buf packed;
+    struct nadb_redis_program program;
+    struct nadb_redis_out out;
+    pack(&packed, text, pattern);
+    cr_assert(nadb_redis_program_read(nadb_buf_slice(&packed), &program));
+    nadb_redis_out_init(&out);
+    nadb_redis_program_write_pattern(&program, &out);
+    nadb_redis_program_write(&program, &out);
+    cr_expect(nadb_slice_eq(nadb_buf_slice(&out.buf), nadb_slice_cstr(expected)), "%s: %.*s", text,
+        (int)out.buf.len, out.buf.data);
+    nadb_redis_out_fini(&out);
+    nadb_buf_fini(&packed);
 }
 
-Test(redis_program, a_prefix_is_a_simple_pattern_and_others_are_not)
+Test(redis_program, is_written_as_arguments_operands_first)
 {
-    const struct {
-        const char *pattern;
-        bool is_simple;
-        const char *prefix;
-    } cases[] = {{NULL, true, ""}, {"*", true, ""}, {"abc*", true, "abc"}, {"abc", false, ""},
-        {"", false, ""}, {"a*b*", false, ""}, {"a?*", false, ""}, {"a[b]*", false, ""},
-        {"a\\*", false, ""}};
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct nadb_buf packed;
-        struct nadb_redis_program program;
-        pack(&packed, "a", cases[i].pattern);
-        cr_assert(nadb_redis_program_read(nadb_buf_slice(&packed), &program));
-        cr_assert_eq(nadb_redis_program_is_simple(&program), cases[i].is_simple, "%zu", i);
-        cr_assert(
-            nadb_slice_eq(nadb_redis_program_prefix(&program), nadb_slice_cstr(cases[i].prefix)));
-        nadb_buf_fini(&packed);
-    }
+    expect_arguments("a", NULL, "$0\r\n\r\n$2\r\nta\r\n");
+    expect_arguments("a & !b", "", "$1\r\n=\r\n$2\r\nta\r\n$2\r\ntb\r\n$1\r\n!\r\n$1\r\n&\r\n");
+    expect_arguments("a | *", "x*", "$3\r\n=x*\r\n$2\r\nta\r\n$1\r\n*\r\n$1\r\n|\r\n");
 }
 
 Test(redis_program, what_is_cut_or_changed_is_refused_or_still_whole)
@@ -86,7 +58,10 @@ Test(redis_program, what_is_cut_or_changed_is_refused_or_still_whole)
         char old = packed.data[at];
         packed.data[at] = (char)nadb_rng_next(&rng);
         if (nadb_redis_program_read(nadb_buf_slice(&packed), &program)) {
-            (void)nadb_redis_program_matches(&program, NADB_SLICE("k"), NADB_SLICE("\1\0a"));
+            struct nadb_redis_out out;
+            nadb_redis_out_init(&out);
+            nadb_redis_program_write(&program, &out); /* goes through all of it */
+            nadb_redis_out_fini(&out);
         }
         packed.data[at] = old;
     }

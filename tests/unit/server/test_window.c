@@ -83,12 +83,13 @@ Test(window, reads_and_blind_writes_mix_in_one_round_trip_in_their_order)
 
 Test(window, a_read_behind_a_change_is_sent_behind_its_commit)
 {
-    expect("INCR a\nGET a\nGET b", ":1/$1/1/$-1/", 2);
+    expect("INCR a\nGET b\nGET b", ":1/$-1/$-1/", 2);
+    expect("INCR a\nGET a\nGET b", ":2/$1/2/$-1/", 3);
 }
 
 Test(window, changes_of_one_key_see_each_other)
 {
-    expect("INCR a\nINCR a\nSET a 10\nINCR a\nGET a", ":1/:2/+OK/:11/$2/11/", 3);
+    expect("INCR a\nINCR a\nSET a 10\nINCR a\nGET a", ":1/:2/+OK/:11/$2/11/", 5);
 }
 
 Test(window, what_many_clients_ask_for_in_one_turn_goes_out_together)
@@ -208,6 +209,48 @@ Test(window, only_what_met_a_conflict_is_made_again)
     commits = engine.commits;
     cr_expect_str_eq(cmd_fixture_run(&fixture, "INCR a\nINCR b\nINCR c"), ":10/:6/:1/");
     cr_expect_eq(engine.commits - commits, 4);
+}
+
+Test(window, a_pipeline_keeps_its_order_when_its_commit_meets_a_conflict)
+{
+    interfere("41");
+    cr_expect_str_eq(
+        cmd_fixture_run(&fixture, "INCR a\nGET a\nSET a 5\nGET a"), ":42/$2/42/+OK/$1/5/");
+}
+
+/* What is done by two clients in one turn. */
+static void look_at_both(struct nadb_client *other, const char *line)
+{
+    size_t count;
+    nadb_store_turn_begin(fixture.server.store);
+    fixture.is_turn_open = true;
+    (void)cmd_fixture_dispatch(&fixture, &fixture.client, line, &count); /* replies tell */
+    (void)cmd_fixture_dispatch(&fixture, other, line, &count);           /* as above */
+    fixture.is_turn_open = false;
+    nadb_store_turn_end(fixture.server.store);
+}
+
+Test(window, nobody_is_told_of_a_record_that_was_never_written)
+{
+    static struct nadb_client other;
+    cmd_fixture_join(&fixture, &other);
+    look_at_both(&other, "SETNX k v");
+    cmd_fixture_work(&fixture);
+    look_at_both(&other, "SETNX k v"); /* one commits, the other goes by that */
+    fail_next(NADB_EIO);
+    cmd_fixture_work(&fixture);
+    cr_expect_str_eq(cmd_fixture_run(&fixture, "SETNX k v"), "-IOERR backend down: test/");
+    cr_expect_str_eq(
+        cmd_fixture_run_as(&fixture, &other, "SETNX k v"), "-IOERR backend down: test/");
+    cr_expect_str_eq(cmd_fixture_run(&fixture, "EXISTS k"), ":0/");
+    nadb_client_fini(&other);
+}
+
+Test(window, a_transaction_is_not_told_what_its_own_changes_would_make_wrong)
+{
+    cr_expect_str_eq(cmd_fixture_run(&fixture, "MULTI\nDBSIZE\nSET q 1 TAGS t\nTAGCOUNT t\nEXEC"),
+        "+OK/+QUEUED/+QUEUED/+QUEUED/"
+        "*3/:0/+OK/-CROSSSLOT Keys in request don't hash to the same slot/");
 }
 
 Test(window, a_transaction_runs_again_whole_and_leaves_the_session_it_should)
