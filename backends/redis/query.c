@@ -468,7 +468,53 @@ static void run_tags(struct query *query)
     op->tally_count = kept;
 }
 
+/* ---- waves ---- */
+
+/* Partitions that are worked on between two looks at the clock. */
+#define WAVE 4u
+
+/* `ctx` is the caller's. */
+typedef void ask_fn(struct query *query, const void *ctx, uint32_t partition);
+
+/* Takes the replies; call 0 is of partition `first`. */
+typedef void take_fn(struct query *query, const void *ctx, uint32_t first);
+
+/* Asks all partitions for what may take them long, `wave` at a time: the engine serves others in
+ * between, and each wave has the whole timeout, so that only silence ends it. */
+static void ask_in_waves(
+    struct query *query, uint32_t wave, bool is_write, ask_fn *ask, take_fn *take, const void *ctx)
+{
+    uint32_t partitions = query->redis->partitions;
+    for (uint32_t first = 0; first < partitions && query->op->err == NADB_OK; first += wave) {
+        nadb_redis_lane_reset(query->lane);
+        if (first > 0) {
+            query->lane->deadline_us = nadb_redis_now_us() + query->redis->timeout_ms * 1000;
+        }
+        for (uint32_t i = first; i < partitions && i - first < wave; i++) {
+            ask(query, ctx, i);
+        }
+        if (exchange(query, is_write)) {
+            take(query, ctx, first);
+        } else if (is_write && first > 0) {
+            query->op->err = nadb_error_set(&query->op->error, NADB_ESYNC, 0, PARTLY_DONE);
+        }
+    }
+}
+
+/* Adds up how many. */
+static void take_numbers(struct query *query, const void *ctx, uint32_t first)
+{
+    (void)ctx;
+    (void)first;
+    for (size_t i = 0; i < query->lane->call_count; i++) {
+        query->op->number += number_of(query->lane->calls[i].reply);
+    }
+}
+
 /* ---- SELECT ---- */
+
+/* Operations of an expression that are no matter for the engine, all partitions together. */
+#define OPS_SHORT 16u
 
 static void ask_select_of(struct query *query, const struct nadb_redis_program *program,
     struct nadb_slice mode, bool is_write, uint32_t partition)
@@ -483,15 +529,6 @@ static void ask_select_of(struct query *query, const struct nadb_redis_program *
     nadb_redis_program_write_pattern(program, out_of(query));
     nadb_redis_program_write(program, out_of(query));
     (void)nadb_redis_lane_end(query->lane); /* replies are taken in order */
-}
-
-static void ask_select(struct query *query, const struct nadb_redis_program *program,
-    struct nadb_slice mode, bool is_write)
-{
-    nadb_redis_lane_reset(query->lane);
-    for (uint32_t i = 0; i < query->redis->partitions; i++) {
-        ask_select_of(query, program, mode, is_write, i);
-    }
 }
 
 static bool read_program(struct query *query, struct nadb_redis_program *ret)
@@ -546,19 +583,24 @@ static void keep_found(struct query *query)
     }
 }
 
-/* The script sees to everything. */
-static void select_records(struct query *query, const struct nadb_redis_program *program)
+static bool wants_whole(const struct nadb_op *op)
+{
+    return op->wants_records && op->wants_value;
+}
+
+static void ask_selection(struct query *query, const void *program, uint32_t partition)
+{
+    ask_select_of(query, program,
+        wants_whole(query->op)     ? NADB_SLICE("records")
+        : query->op->wants_records ? NADB_SLICE("heads")
+                                   : NADB_SLICE("count"),
+        false, partition);
+}
+
+static void take_selection(struct query *query, const void *program, uint32_t first)
 {
     struct nadb_op *op = query->op;
-    bool is_whole = op->wants_records && op->wants_value;
-    ask_select(query, program,
-        is_whole            ? NADB_SLICE("records")
-        : op->wants_records ? NADB_SLICE("heads")
-                            : NADB_SLICE("count"),
-        false);
-    if (!exchange(query, false)) {
-        return;
-    }
+    (void)program;
     for (size_t i = 0; i < query->lane->call_count; i++) {
         redisReply *reply = take_reply(query, i);
         if (!is_list(query, reply, 1, 3)) {
@@ -566,19 +608,21 @@ static void select_records(struct query *query, const struct nadb_redis_program 
         }
         op->number += number_of(reply->element[0]);
         for (size_t j = 1; j < reply->elements && op->number <= op->records_max; j += 3) {
-            if (!add_found(query, (uint32_t)i, &reply->element[j], is_whole)) {
+            if (!add_found(query, first + (uint32_t)i, &reply->element[j], wants_whole(op))) {
                 return;
             }
         }
     }
-    keep_found(query);
 }
 
 static void run_select(struct query *query)
 {
     struct nadb_redis_program program;
     if (read_program(query, &program)) {
-        select_records(query, &program);
+        bool is_short = program.op_count <= OPS_SHORT;
+        ask_in_waves(query, is_short ? query->redis->partitions : WAVE, false, ask_selection,
+            take_selection, &program);
+        keep_found(query);
     }
 }
 
@@ -618,34 +662,6 @@ static bool ask_epoch(struct query *query, struct nadb_slice mode, uint64_t *ret
     return true;
 }
 
-/* Partitions that are worked on between two looks at the clock. */
-#define WAVE 4u
-
-typedef void ask_fn(struct query *query, const void *ctx, uint32_t partition);
-
-/* Asks all partitions for what may take them long, some at a time: the engine serves others in
- * between, and each wave has the whole timeout, so that only silence ends it. */
-static void sum_in_waves(struct query *query, ask_fn *ask, const void *ctx)
-{
-    uint32_t partitions = query->redis->partitions;
-    for (uint32_t first = 0; first < partitions; first += WAVE) {
-        nadb_redis_lane_reset(query->lane);
-        query->lane->deadline_us = nadb_redis_now_us() + query->redis->timeout_ms * 1000;
-        for (uint32_t i = first; i < first + WAVE && i < partitions; i++) {
-            ask(query, ctx, i);
-        }
-        if (!exchange(query, true)) {
-            if (first > 0) {
-                query->op->err = nadb_error_set(&query->op->error, NADB_ESYNC, 0, PARTLY_DONE);
-            }
-            return;
-        }
-        for (size_t i = 0; i < query->lane->call_count; i++) {
-            query->op->number += number_of(query->lane->calls[i].reply);
-        }
-    }
-}
-
 static void ask_removal(struct query *query, const void *program, uint32_t partition)
 {
     ask_select_of(query, program, NADB_SLICE("remove"), true, partition);
@@ -657,7 +673,7 @@ static void run_invalidate(struct query *query)
     uint64_t first;
     if (read_program(query, &program) &&
         ask_epoch(query, NADB_SLICE("next"), &query->op->epoch, &first)) {
-        sum_in_waves(query, ask_removal, &program);
+        ask_in_waves(query, WAVE, true, ask_removal, take_numbers, &program);
     }
 }
 
@@ -675,7 +691,7 @@ static void run_clear(struct query *query)
 {
     uint64_t first;
     if (ask_epoch(query, NADB_SLICE("next"), &query->op->epoch, &first)) {
-        sum_in_waves(query, ask_clearing, NULL);
+        ask_in_waves(query, WAVE, true, ask_clearing, take_numbers, NULL);
     }
 }
 

@@ -154,10 +154,14 @@ void nadb_shared__fini(struct nadb_store *store)
     store->shared = NULL;
 }
 
+/* A packed selector up to which counting is quickly done, in bytes: some dozen tags. */
+#define SELECTOR_SHORT_LEN 1024u
+
 static bool is_lengthy(const struct nadb_op *op)
 {
+    bool is_short = !op->wants_records && op->selector.len <= SELECTOR_SHORT_LEN;
     return op->kind == NADB_OP_INVALIDATE || op->kind == NADB_OP_CLEAR ||
-           (op->kind == NADB_OP_SELECT && op->wants_records) ||
+           (op->kind == NADB_OP_SELECT && !is_short) ||
            (op->kind == NADB_OP_SCAN && op->count == NADB_SCAN_ALL);
 }
 

@@ -82,12 +82,14 @@ local function either_of(a, b)
 end
 
 local function run_program()
-    local stack, top = {}, 0
+    local stack, top, lists = {}, 0, {}
     for i = FIRST, #ARGV do
         local op = sub(ARGV[i], 1, 1)
         if op == 't' then
             top = top + 1
-            stack[top] = {keys = set_of(live_of(base .. 't:' .. space .. sub(ARGV[i], 2)))}
+            local tag = ARGV[i]
+            lists[tag] = lists[tag] or live_of(base .. 't:' .. space .. sub(tag, 2))
+            stack[top] = {keys = set_of(lists[tag])}
         elseif op == '*' then
             top = top + 1
             stack[top] = {is_rest = true, keys = {}}

@@ -109,6 +109,37 @@ Test(window, what_many_clients_ask_for_in_one_turn_goes_out_together)
     nadb_client_fini(&other);
 }
 
+/* How many round trips two clients take that ask in one turn. */
+static unsigned runs_of_two(const char *line, const char *other_line)
+{
+    struct nadb_client other;
+    size_t count;
+    unsigned before = engine.runs;
+    cmd_fixture_join(&fixture, &other);
+    nadb_store_turn_begin(fixture.server.store);
+    fixture.is_turn_open = true;
+    cr_expect_eq(cmd_fixture_dispatch(&fixture, &fixture.client, line, &count), NADB_DISPATCH_WAIT);
+    cr_expect_eq(cmd_fixture_dispatch(&fixture, &other, other_line, &count), NADB_DISPATCH_WAIT);
+    fixture.is_turn_open = false;
+    nadb_store_turn_end(fixture.server.store);
+    cmd_fixture_work(&fixture);
+    unsigned runs = engine.runs - before;
+    (void)cmd_fixture_run(&fixture, line);
+    (void)cmd_fixture_run_as(&fixture, &other, other_line);
+    nadb_client_fini(&other);
+    return runs;
+}
+
+Test(window, what_may_take_the_engine_long_goes_apart_from_what_does_not)
+{
+    char longer[2048];
+    cr_expect_eq(runs_of_two("GET a", "QUERY COUNTONLY ANY x y"), 1);
+    cr_expect_eq(runs_of_two("GET a", "QUERY ANY x y"), 2);
+    (void)snprintf(longer, sizeof(longer), "QUERY COUNTONLY ANY %0600d %0601d", 1, 2);
+    cr_expect_eq(runs_of_two("GET a", longer), 2);
+    cr_expect_eq(runs_of_two("GET a", "FLUSHDB"), 2);
+}
+
 #define CROWD 20
 
 /* Looks at each of the clients that is not done; false: all are. */
