@@ -446,9 +446,14 @@ class Cluster:
                 if isinstance(reply, ReplyError):
                     raise AssertionError(f"MIGRATE: {reply}")
                 moved += len(keys)
-            # The new owner has to know first: otherwise nobody would own the slot for a moment.
+            # The new owner has to know first: otherwise nobody would own the slot for a moment. The
+            # others are told too: a master that only heard of it from the old owner has been seen
+            # to hold the slot for nobody's, for ever.
             _expect_ok(there.call("CLUSTER", "SETSLOT", slot, "NODE", target.id))
             _expect_ok(here.call("CLUSTER", "SETSLOT", slot, "NODE", target.id))
+        for node in self.masters():
+            if node not in (source, target):
+                _expect_ok(node.call("CLUSTER", "SETSLOT", slot, "NODE", target.id))
         return moved
 
     # -- what the tests share it for
