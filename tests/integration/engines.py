@@ -416,10 +416,10 @@ class Cluster:
         """Moves `count` slots of one master to another while both serve, those with keys first.
         Returns (slots moved, keys moved)."""
         rng = rng or random.Random(0)
-        owners = self.owners()
-        source = max(self.masters(), key=lambda node: (
+        owners, masters = self.owners(), self.masters()
+        source = max(masters, key=lambda node: (
             len(self.slots_with_keys(node, owners[node])), len(owners[node])))
-        target = rng.choice([node for node in self.masters() if node is not source])
+        target = rng.choice([node for node in masters if node is not source])
         full = self.slots_with_keys(source, owners[source])
         rng.shuffle(full)
         # half of those with keys stay: both masters have something to answer for
@@ -428,10 +428,10 @@ class Cluster:
         slots = (full + rng.sample(rest, len(rest)))[:count]
         moved = 0
         for slot in slots:
-            moved += self.move_slot(slot, source, target)
+            moved += self.move_slot(slot, source, target, masters)
         return len(slots), moved
 
-    def move_slot(self, slot, source, target):
+    def move_slot(self, slot, source, target, masters):
         """One slot, as redis-cli does it. Returns how many keys went."""
         with source.connect() as here, target.connect() as there:
             _expect_ok(there.call("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id))
@@ -451,7 +451,7 @@ class Cluster:
             # to hold the slot for nobody's, for ever.
             _expect_ok(there.call("CLUSTER", "SETSLOT", slot, "NODE", target.id))
             _expect_ok(here.call("CLUSTER", "SETSLOT", slot, "NODE", target.id))
-        for node in self.masters():
+        for node in masters:
             if node not in (source, target):
                 _expect_ok(node.call("CLUSTER", "SETSLOT", slot, "NODE", target.id))
         return moved
