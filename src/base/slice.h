@@ -29,6 +29,17 @@ static inline bool nadb_slice_eq(struct nadb_slice a, struct nadb_slice b)
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
+/* Copies the bytes to *at, which moves behind them. */
+static inline struct nadb_slice nadb_slice_copy_to(char **at, struct nadb_slice bytes)
+{
+    struct nadb_slice copy = nadb_slice_of(*at, bytes.len);
+    if (bytes.len > 0) {
+        memcpy(*at, bytes.data, bytes.len);
+    }
+    *at += bytes.len;
+    return copy;
+}
+
 /* Equal but for ASCII case; independent of the locale. */
 bool nadb_slice_eq_nocase(struct nadb_slice a, struct nadb_slice b);
 

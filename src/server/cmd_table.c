@@ -146,3 +146,20 @@ bool nadb_cmd_key_range(
     *ret_step = (size_t)cmd->key_step;
     return *ret_last < argc;
 }
+
+bool nadb_cmd_is_key_too_long(
+    const struct nadb_cmd *cmd, size_t argc, const struct nadb_slice *argv)
+{
+    size_t first;
+    size_t last;
+    size_t step;
+    if (!nadb_cmd_key_range(cmd, argc, &first, &last, &step)) {
+        return false;
+    }
+    for (size_t i = first; i <= last; i += step) {
+        if (argv[i].len > NADB_KEY_LEN_MAX) {
+            return true;
+        }
+    }
+    return false;
+}

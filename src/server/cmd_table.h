@@ -42,6 +42,10 @@ const struct nadb_cmd *nadb_cmd_find_full(struct nadb_slice name);
 bool nadb_cmd_key_range(
     const struct nadb_cmd *cmd, size_t argc, size_t *ret_first, size_t *ret_last, size_t *ret_step);
 
+/* Has one of the keys of a call more than NADB_KEY_LEN_MAX bytes? */
+bool nadb_cmd_is_key_too_long(
+    const struct nadb_cmd *cmd, size_t argc, const struct nadb_slice *argv);
+
 static inline bool nadb_cmd_arity_fits(const struct nadb_cmd *cmd, size_t argc)
 {
     return cmd->arity >= 0 ? argc == (size_t)cmd->arity : argc >= (size_t)-cmd->arity;

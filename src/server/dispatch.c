@@ -243,22 +243,6 @@ static void refuse_unknown(
     }
 }
 
-static bool is_key_too_long(const struct nadb_cmd *cmd, const struct nadb_resp_cmd *request)
-{
-    size_t first;
-    size_t last;
-    size_t step;
-    if (!nadb_cmd_key_range(cmd, request->argc, &first, &last, &step)) {
-        return false;
-    }
-    for (size_t i = first; i <= last; i += step) {
-        if (request->argv[i].len > NADB_KEY_LEN_MAX) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* May what `flags` say run now? EXEC passes the flags of all that is queued. */
 static enum verdict check_admission(
     struct nadb_client *client, const struct nadb_cmd *cmd, unsigned flags)
@@ -346,7 +330,7 @@ static enum verdict check_command(
         refuse(client, cmd, "NOAUTH Authentication required.");
         return VERDICT_ANSWERED;
     }
-    if (is_key_too_long(cmd, request)) {
+    if (nadb_cmd_is_key_too_long(cmd, request->argc, request->argv)) {
         refuse(client, cmd, "ERR key is longer than %u bytes", NADB_KEY_LEN_MAX);
         return VERDICT_ANSWERED;
     }

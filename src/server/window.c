@@ -426,22 +426,6 @@ static bool overlaps(const struct nadb_client *client, const struct nadb_resp_gr
     return false;
 }
 
-static bool are_keys_short(const struct nadb_cmd *cmd, const struct nadb_resp_cmd *request)
-{
-    size_t first;
-    size_t last;
-    size_t step;
-    if (!nadb_cmd_key_range(cmd, request->argc, &first, &last, &step)) {
-        return false;
-    }
-    for (size_t i = first; i <= last; i += step) {
-        if (request->argv[i].len > NADB_KEY_LEN_MAX) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* Would nothing be in the command's way if it were the first? */
 static bool may_begin(const struct nadb_call *call)
 {
@@ -507,7 +491,7 @@ void nadb_window_run_ahead(const struct nadb_call *call, const struct nadb_resp_
         ahead.first_key = prepared[i].key;
         ahead.may_yield = false;
         if (!is_plain(ahead.cmd) || !nadb_cmd_arity_fits(ahead.cmd, ahead.argc) ||
-            !are_keys_short(ahead.cmd, &group->cmds[i]) ||
+            nadb_cmd_is_key_too_long(ahead.cmd, ahead.argc, ahead.argv) ||
             !step_ahead(&ahead, entry_at(client, i - first), is_sent,
                 overlaps(client, group, prepared, first, i))) {
             return;

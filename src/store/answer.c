@@ -45,16 +45,6 @@ static bool is_same_question(const struct nadb_answer *answer, const struct nadb
     return true;
 }
 
-static struct nadb_slice copy_to(char **at, struct nadb_slice bytes)
-{
-    struct nadb_slice copy = nadb_slice_of(*at, bytes.len);
-    if (bytes.len > 0) {
-        memcpy(*at, bytes.data, bytes.len);
-    }
-    *at += bytes.len;
-    return copy;
-}
-
 static struct nadb_answer *answer_new(
     struct nadb_attempt *attempt, struct nadb_keyspace *keyspace, const struct nadb_op *question)
 {
@@ -68,12 +58,12 @@ static struct nadb_answer *answer_new(
     struct nadb_slice *tags = (struct nadb_slice *)(void *)answer->text;
     char *at = answer->text + question->tag_count * sizeof(*tags);
     for (size_t i = 0; i < question->tag_count; i++) {
-        tags[i] = copy_to(&at, question->tags[i]);
+        tags[i] = nadb_slice_copy_to(&at, question->tags[i]);
     }
     op->tags = tags;
-    op->key = copy_to(&at, question->key);
-    op->selector = copy_to(&at, question->selector);
-    op->text = copy_to(&at, question->text);
+    op->key = nadb_slice_copy_to(&at, question->key);
+    op->selector = nadb_slice_copy_to(&at, question->selector);
+    op->text = nadb_slice_copy_to(&at, question->text);
     if (keyspace != NULL) {
         op->place = (struct nadb_place){keyspace->db, nadb_keyspace_name(keyspace)};
         nadb_keyspace_ref(keyspace);

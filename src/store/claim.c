@@ -59,16 +59,6 @@ static struct nadb_item *find_holder(const struct nadb_item *item)
     return holder;
 }
 
-static struct nadb_slice copy(char **at, struct nadb_slice bytes)
-{
-    struct nadb_slice to = nadb_slice_of(*at, bytes.len);
-    if (bytes.len > 0) {
-        memcpy(*at, bytes.data, bytes.len);
-    }
-    *at += bytes.len;
-    return to;
-}
-
 /* The record as the change leaves it; NULL: out of memory. */
 static struct nadb_found *found_by(const struct nadb_change *change)
 {
@@ -83,9 +73,9 @@ static struct nadb_found *found_by(const struct nadb_change *change)
         char *at = (char *)(found + 1);
         found->stamp = change->stamp;
         found->entry = *entry;
-        found->entry.key = copy(&at, entry->key);
-        found->entry.value = copy(&at, entry->value);
-        found->entry.tags = copy(&at, entry->tags);
+        found->entry.key = nadb_slice_copy_to(&at, entry->key);
+        found->entry.value = nadb_slice_copy_to(&at, entry->value);
+        found->entry.tags = nadb_slice_copy_to(&at, entry->tags);
         found->value_len = entry->value.len;
     }
     return found;

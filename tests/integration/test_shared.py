@@ -1076,25 +1076,12 @@ class InAndOut(unittest.TestCase):
         return {(row["db"], row.get("namespace", row.get("namespace64")), row.get("key", row.get("key64"))): row
                 for row in rows}
 
-    def fill(self, server):
-        odd = bytes(range(256))
-        with server.connect() as conn:
-            test_nadbctl.fill(conn, 1500)
-            conn.call("SET", odd, odd * 100, "TAGS", b"\xff\x00", "plain")
-            conn.call("SET", "ttl", "x", "PX", "1000000")
-            conn.call("SET", "", "empty key")
-            conn.call("SET", "empty value", "")
-            conn.call("SET", "old", "x", "TIMES", "1600000000000", "1600000001000", "1700000002000")
-            conn.call("SELECT", "3")
-            conn.call("NAMESPACE", "USE", "schnörkel")
-            conn.call("SET", "mine", "in a namespace", "TAGS", "t")
-            return 1506
-
     def test_what_goes_from_fs_into_redis_comes_out_the_same(self):
         with harness.temporary_folder() as place, engines.Engine() as engine, \
                 harness.Server(options=test_nadbctl.OPTIONS) as source, nadbd(engine, timeout_s=10) as target, \
                 harness.Server(options=test_nadbctl.OPTIONS) as third:
-            count = self.fill(source)
+            with source.connect() as conn:
+                count = test_nadbctl.fill_with_all_kinds(conn)
             before = self.export(source, f"{place}/before")
             self.assertEqual(len(before), count)
             for number, (one, two) in enumerate(((source, target), (target, third))):
