@@ -247,17 +247,11 @@ static void keep_reply(struct nadb_call *call, struct entry *entry, size_t mark)
     out->len = mark;
 }
 
-/* Asks for what the command is known to need. */
-static void ask(struct nadb_call *call, struct nadb_attempt *attempt)
-{
-    nadb_values_ask_for(attempt, call);
-}
-
 /* The commit has met a conflict: everything anew. */
 static void begin_anew(struct nadb_call *call, struct entry *entry)
 {
     entry->state = ENTRY_FETCHING;
-    ask(call, entry->attempt);
+    nadb_values_ask_for(entry->attempt, call);
 }
 
 /* Sees what became of the entry's commit. False: it is under way, or begins anew, in which case
@@ -318,6 +312,7 @@ static enum nadb_cmd_status run_entry(struct nadb_call *call, struct entry *entr
         entry->state = ENTRY_COMMITTING;
         break;
     case RUN_WAITS:
+        entry->is_blind = false; /* it has asked after all */
         break;
     }
     return NADB_CMD_WAIT;
@@ -338,7 +333,7 @@ static enum nadb_cmd_status run_at_once(struct nadb_call *call)
         return NADB_CMD_DONE;
     }
     struct entry *entry = add_entry(call->client, attempt);
-    entry->is_blind = true;
+    entry->is_blind = end == RUN_COMMITTING;
     entry->after = after;
     if (end == RUN_YIELDED) {
         return status;
@@ -359,7 +354,7 @@ enum nadb_cmd_status nadb_window_run(struct nadb_call *call)
             return run_at_once(call);
         }
         entry = add_entry(client, nadb_attempt_new(call->store));
-        ask(call, entry->attempt);
+        nadb_values_ask_for(entry->attempt, call);
     }
     if (nadb_attempt_is_waiting(entry->attempt)) {
         return NADB_CMD_WAIT;
@@ -451,7 +446,7 @@ static bool step_ahead(
         entry = add_entry(call->client, nadb_attempt_new(call->store));
         entry->is_blind = !is_asking;
         if (is_asking) {
-            ask(call, entry->attempt);
+            nadb_values_ask_for(entry->attempt, call);
         }
         if (is_sent && !nadb_attempt_is_waiting(entry->attempt)) {
             (void)run_entry(call, entry, false); /* whatever it comes to is in the entry */
