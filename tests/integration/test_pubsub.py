@@ -89,6 +89,9 @@ class RedisPy(harness.ServerCase):
                              [(b"a", 1), (b"b", 1), (b"c", 0)])
             pubsub.unsubscribe()
             pubsub.punsubscribe()
+            # Another connection publishes: the server has to have heard this one first.
+            kinds = [pubsub.get_message(timeout=harness.DEADLINE_S)["type"] for _ in range(3)]
+            self.assertEqual(kinds, ["unsubscribe", "unsubscribe", "punsubscribe"])
             self.assertEqual(self.client.publish("a", "four"), 0)
 
     def test_a_thread_that_listens_gets_every_message(self):
