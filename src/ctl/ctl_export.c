@@ -68,8 +68,8 @@ static bool set_tags(json_t *line, const redisReply *tags)
     return json_object_set_new(line, is_text ? "tags" : "tags64", list) == 0;
 }
 
-/* META's map, flat as RESP2 has it. `now_ms` is the server's. */
-static bool set_meta(json_t *line, const redisReply *meta, int64_t now_ms)
+/* META's map, flat as RESP2 has it. */
+static bool set_meta(json_t *line, const redisReply *meta)
 {
     bool is_ok = true;
     for (size_t i = 0; is_ok && i + 1 < meta->elements; i += 2) {
@@ -77,9 +77,8 @@ static bool set_meta(json_t *line, const redisReply *meta, int64_t now_ms)
         const redisReply *value = meta->element[i + 1];
         if (strcmp(name, "tags") == 0 && value->elements > 0) {
             is_ok = set_tags(line, value);
-        } else if (strcmp(name, "ttl") == 0 && value->integer >= 0) {
-            is_ok = json_object_set_new(line, "expire", json_integer(now_ms + value->integer)) == 0;
-        } else if (strcmp(name, "created") == 0 || strcmp(name, "updated") == 0 ||
+        } else if ((strcmp(name, "expire") == 0 && value->integer >= 0) ||
+                   strcmp(name, "created") == 0 || strcmp(name, "updated") == 0 ||
                    strcmp(name, "accessed") == 0) {
             is_ok = json_object_set_new(line, name, json_integer(value->integer)) == 0;
         }
@@ -87,7 +86,7 @@ static bool set_meta(json_t *line, const redisReply *meta, int64_t now_ms)
     return is_ok;
 }
 
-static bool write_row(struct exporting *e, const redisReply *row, int64_t now_ms)
+static bool write_row(struct exporting *e, const redisReply *row)
 {
     json_t *line = json_object();
     bool is_ok = line != NULL &&
@@ -96,7 +95,7 @@ static bool write_row(struct exporting *e, const redisReply *row, int64_t now_ms
                  set_text(line, "key", row->element[0]->str, (size_t)row->element[0]->len) &&
                  json_object_set_new(line, "value64",
                      base64_of(row->element[1]->str, (size_t)row->element[1]->len)) == 0 &&
-                 set_meta(line, row->element[2], now_ms);
+                 set_meta(line, row->element[2]);
     if (!is_ok) {
         json_decref(line);
         (void)ctl_fail("not enough memory for a record");
@@ -118,18 +117,7 @@ static bool is_row(const redisReply *row)
            row->element[2]->type == REDIS_REPLY_ARRAY;
 }
 
-/* TIME's reply in ms. */
-static int64_t ms_of(const redisReply *time)
-{
-    int64_t s = 0;
-    int64_t us = 0;
-    bool is_time = time->elements == 2 &&
-                   nadb_parse_i64(nadb_slice_cstr(time->element[0]->str), &s) &&
-                   nadb_parse_i64(nadb_slice_cstr(time->element[1]->str), &us);
-    return is_time ? s * 1000 + us / 1000 : 0;
-}
-
-static bool write_rows(struct exporting *e, const redisReply *rows, int64_t now_ms)
+static bool write_rows(struct exporting *e, const redisReply *rows)
 {
     for (size_t i = 0; i < rows->elements; i++) {
         const redisReply *row = rows->element[i];
@@ -140,7 +128,7 @@ static bool write_rows(struct exporting *e, const redisReply *rows, int64_t now_
         if (row->element[1]->type != REDIS_REPLY_STRING) {
             continue; /* it went while its value was fetched */
         }
-        if (!write_row(e, row, now_ms)) {
+        if (!write_row(e, row)) {
             return false;
         }
         e->done++;
@@ -159,16 +147,9 @@ static bool is_answer(const redisReply *answer)
 /* Asks for the rows behind the cursor, which moves on. */
 static bool export_some(struct exporting *e, char *cursor, size_t cursor_cap)
 {
-    const char *time_argv[] = {"TIME"};
     const char *argv[] = {
         "QUERY", "CURSOR", cursor, "COUNT", ROWS, "WITHVALUES", "WITHMETA", "EXPR", "*"};
-    if (redisAppendCommandArgv(e->link, 1, time_argv, NULL) != REDIS_OK ||
-        redisAppendCommandArgv(e->link, 9, argv, NULL) != REDIS_OK) {
-        (void)ctl_fail("connection: %s", e->link->errstr);
-        return false;
-    }
-    redisReply *time = ctl_link_read(e->link);
-    redisReply *answer = time == NULL ? NULL : ctl_link_read(e->link);
+    redisReply *answer = ctl_link_call(e->link, 9, argv, NULL);
     bool is_ok = answer != NULL;
     if (is_ok && (!is_answer(answer) || (size_t)answer->element[0]->len >= cursor_cap)) {
         (void)ctl_fail("the server answers something unexpected to QUERY");
@@ -176,9 +157,8 @@ static bool export_some(struct exporting *e, char *cursor, size_t cursor_cap)
     }
     if (is_ok) {
         memcpy(cursor, answer->element[0]->str, (size_t)answer->element[0]->len + 1);
-        is_ok = write_rows(e, answer->element[1], ms_of(time));
+        is_ok = write_rows(e, answer->element[1]);
     }
-    freeReplyObject(time);
     freeReplyObject(answer);
     return is_ok;
 }

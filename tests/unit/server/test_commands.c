@@ -222,17 +222,18 @@ static const struct command_case key_cases[] = {
     {"", "SCAN 0 FOO x", SYNTAX},
     {"", "META a", NIL},
     {"SET a hello PX 5000 TAGS red blue red", "META a",
-        "~[*]18/$4/size/:5/$11/stored-size/:5/$8/encoding/$3/raw/$7/version/:*/$3/ttl/:5000/"
-        "$7/created/:1700000000000/$7/updated/:1700000000000/$8/accessed/:1700000000000/"
-        "$4/tags/[*]2/$3/red/$4/blue/"},
-    {"SET a hello TAGS red\nSET a bye KEEPTAGS", "META a", "~[*]18/*/$3/ttl/:-1/*[*]1/$3/red/"},
-    {"SET a hello TAGS red\nSET a bye", "META a", "~[*]18/*/$4/tags/[*]0/"},
-    {"SETEX a 10 b TAGS red", "META a", "~[*]18/*[*]1/$3/red/"},
+        "~[*]20/$4/size/:5/$11/stored-size/:5/$8/encoding/$3/raw/$7/version/:*/$3/ttl/:5000/"
+        "$6/expire/:1700000005000/$7/created/:1700000000000/$7/updated/:1700000000000/$8/accessed/"
+        ":1700000000000/$4/tags/[*]2/$3/red/$4/blue/"},
+    {"SET a hello TAGS red\nSET a bye KEEPTAGS", "META a",
+        "~[*]20/*/$3/ttl/:-1/$6/expire/:-1/*[*]1/$3/red/"},
+    {"SET a hello TAGS red\nSET a bye", "META a", "~[*]20/*/$4/tags/[*]0/"},
+    {"SETEX a 10 b TAGS red", "META a", "~[*]20/*[*]1/$3/red/"},
     {"SET a 1 TAGS red\nINCR a\nAPPEND a 1\nEXPIRE a 10\nPERSIST a\nGETEX a EX 5", "META a",
-        "~[*]18/*[*]1/$3/red/"},
-    {"SET a 1 TAGS red\nRENAME a b", "META b", "~[*]18/*[*]1/$3/red/"},
-    {"SET a 1 TAGS red\nCOPY a b", "META b", "~[*]18/*[*]1/$3/red/"},
-    {"SET a 1 TAGS red\nGETSET a 2", "META a", "~[*]18/*[*]0/"},
+        "~[*]20/*[*]1/$3/red/"},
+    {"SET a 1 TAGS red\nRENAME a b", "META b", "~[*]20/*[*]1/$3/red/"},
+    {"SET a 1 TAGS red\nCOPY a b", "META b", "~[*]20/*[*]1/$3/red/"},
+    {"SET a 1 TAGS red\nGETSET a 2", "META a", "~[*]20/*[*]0/"},
 };
 
 static const struct command_case expire_cases[] = {
@@ -585,8 +586,8 @@ static const struct command_case tag_cases[] = {
     {TAGGED, "QUERY LIMIT 1 1 ANY x", "*1/$1/b/"},
     {TAGGED, "QUERY LIMIT 0 0 ANY x", "*0/"},
     {TAGGED, "QUERY WITHVALUES ALL x y", "*1/*2/$1/b/$2/22/"},
-    {TAGGED, "QUERY WITHMETA ALL x y", "~[*]1/[*]2/$1/b/[*]18/*[*]2/$1/x/$1/y/"},
-    {TAGGED, "QUERY WITHVALUES WITHMETA ALL x y", "~[*]1/[*]3/$1/b/$2/22/[*]18/*"},
+    {TAGGED, "QUERY WITHMETA ALL x y", "~[*]1/[*]2/$1/b/[*]20/*[*]2/$1/x/$1/y/"},
+    {TAGGED, "QUERY WITHVALUES WITHMETA ALL x y", "~[*]1/[*]3/$1/b/$2/22/[*]20/*"},
     {TAGGED, "QUERY CURSOR 0 ANY x", "*2/$1/0/*2/$1/a/$1/b/"},
     {TAGGED, "QUERY CURSOR 0 COUNT 1 ANY x", "*2/$1/2/*1/$1/a/"},
     {TAGGED, "QUERY CURSOR 2 COUNT 9 ANY x", "*2/$1/0/*1/$1/b/"},
