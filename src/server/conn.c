@@ -465,6 +465,7 @@ static void run_input(struct nadb_conn *conn, char *bytes, size_t len)
     struct rest rest = {.bytes = bytes, .len = len};
     nadb_resp_writer_init(&rest.again, conn->input.cap_max);
     run_commands(conn, &rest);
+    nadb_store_client_end(conn->conns->server->store);
     if (conn->client.is_closing) {
         rest.len = 0; /* what follows is not run */
         rest.again.buf.len = 0;

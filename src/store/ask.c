@@ -1,16 +1,22 @@
 /* This file takes operations to a shared backend and their outcomes back.
  *
- * What is asked for gathers until the end of the turn; then all of it goes out as one job, if one
- * of the jobs is free, and gathers further if not: the longer the engine takes, the more goes at
- * once. What may take the engine long (invalidations, whole listings) has a job of its own, one at
- * a time, so that nobody else waits for it. Another job sweeps the engine's indexes from time to
- * time. */
+ * What is asked for gathers until the end of the turn, or until it is enough for a job; then all of
+ * it goes out, if one of the jobs is free, and gathers further if not: the longer the engine takes,
+ * the more goes at once. So while the engine works on what some clients asked, the loop reads what
+ * others ask, and neither waits for the other. What may take the engine long (invalidations, whole
+ * listings) has a job of its own, one at a time, so that nobody else waits for it. Another job
+ * sweeps the engine's indexes from time to time. */
 #include "src/base/assert.h"
 #include "src/base/mem.h"
 #include "src/store/shared_internal.h"
 
 #define GATHERED_FIRST 256u
-#define TEND_MORE_MS   50u /* between slices while there is something to sweep */
+
+/* So much goes out before the turn is over. With less a job costs more than what it spares; with
+ * much more all clients are answered at once, ask again at once, and engine and loop take turns. */
+#define GATHERED_ENOUGH 256u
+
+#define TEND_MORE_MS 50u /* between slices while there is something to sweep */
 
 struct nadb_shared_job {
     struct nadb_job job;
@@ -222,6 +228,13 @@ void nadb_shared__submit(struct nadb_store *store)
     if (job != NULL) {
         shared->batch++;
         send(store, &shared->gathering, job);
+    }
+}
+
+void nadb_shared__client_end(struct nadb_store *store)
+{
+    if (store->shared->gathering.count >= GATHERED_ENOUGH) {
+        nadb_shared__submit(store);
     }
 }
 

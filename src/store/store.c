@@ -132,6 +132,13 @@ void nadb_store_turn_begin(struct nadb_store *store)
     store->turn_version = store->version;
 }
 
+void nadb_store_client_end(struct nadb_store *store)
+{
+    if (NADB_UNLIKELY(store->shared != NULL)) {
+        nadb_shared__client_end(store);
+    }
+}
+
 void nadb_store_turn_end(struct nadb_store *store)
 {
     nadb_cold__submit(store);

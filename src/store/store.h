@@ -9,6 +9,7 @@
  *     nadb_store_turn_begin(store)
  *     for each command:  nadb_store_admit for writes
  *                        nadb_store_command_begin ... handler ... hold = nadb_store_command_end
+ *     nadb_store_client_end(store)       behind the commands of each client
  *     nadb_store_turn_end(store)         starts a flush when one is due
  *     nadb_store_step(store, budget)     background work, while it says there is more
  *
@@ -127,6 +128,9 @@ void nadb_store_free(struct nadb_store *store);
 /* ---- the turn ---- */
 
 void nadb_store_turn_begin(struct nadb_store *store); /* reads the clock */
+
+/* What one client asks a shared backend for stays together; enough of it goes out at once. */
+void nadb_store_client_end(struct nadb_store *store);
 void nadb_store_turn_end(struct nadb_store *store);
 uint64_t nadb_store_now_ms(const struct nadb_store *store); /* wall clock of this turn */
 

@@ -637,7 +637,8 @@ bool nadb_shared__wants_value(
 uint64_t nadb_shared__stamp(
     struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key);
 
-/* The turn ends. */
+/* A client's commands, and the turn, end. */
+void nadb_shared__client_end(struct nadb_store *store);
 void nadb_shared__submit(struct nadb_store *store);
 bool nadb_shared__step(struct nadb_store *store, uint64_t budget_us);
 bool nadb_shared__is_idle(const struct nadb_store *store);

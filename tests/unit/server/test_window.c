@@ -119,6 +119,7 @@ static unsigned runs_of_two(const char *line, const char *other_line)
     nadb_store_turn_begin(fixture.server.store);
     fixture.is_turn_open = true;
     cr_expect_eq(cmd_fixture_dispatch(&fixture, &fixture.client, line, &count), NADB_DISPATCH_WAIT);
+    nadb_store_client_end(fixture.server.store);
     cr_expect_eq(cmd_fixture_dispatch(&fixture, &other, other_line, &count), NADB_DISPATCH_WAIT);
     fixture.is_turn_open = false;
     nadb_store_turn_end(fixture.server.store);
@@ -128,6 +129,17 @@ static unsigned runs_of_two(const char *line, const char *other_line)
     (void)cmd_fixture_run_as(&fixture, &other, other_line);
     nadb_client_fini(&other);
     return runs;
+}
+
+Test(window, what_is_enough_for_the_engine_to_work_on_does_not_wait_for_the_end_of_the_turn)
+{
+    char line[4096] = "MGET";
+    size_t len = strlen(line);
+    for (unsigned i = 0; i < 300; i++) {
+        len += (size_t)snprintf(line + len, sizeof(line) - len, " k%u", i);
+    }
+    cr_expect_eq(runs_of_two("MGET k1 k2", "GET c"), 1);
+    cr_expect_eq(runs_of_two(line, "GET c"), 2);
 }
 
 Test(window, what_may_take_the_engine_long_goes_apart_from_what_does_not)
