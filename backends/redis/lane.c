@@ -582,7 +582,8 @@ static bool judge(struct nadb_redis_lane *lane)
     for (size_t i = 0; i < lane->call_count; i++) {
         struct nadb_redis_call *call = &lane->calls[i];
         bool is_refused = call->reply != NULL && call->reply->type == REDIS_REPLY_ERROR;
-        if (call->is_done && !is_refused) {
+        bool goes_back = !call->is_done && call->err == NADB_OK; /* with one before it */
+        if (goes_back || (call->is_done && !is_refused)) {
             continue;
         }
         if (is_refused ? is_worth_again(lane, call, &must_pause, &must_refresh)
