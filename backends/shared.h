@@ -11,7 +11,8 @@
  *      NADB_SHARED_LEAST_MS if that is longer, whatever the engine does; INVALIDATE and CLEAR may
  *      take longer, as long as the engine is never silent for that time.
  *   2. Operations of one run that concern the same key take effect in the order of the array.
- *      Where all keys are kept by one server, all of them do.
+ *      Where all keys are kept by one server, all of them do, but for those whose key somebody else
+ *      has just removed or given tags or a deadline: they may come behind the others.
  *   3. A commit is atomic: everybody sees all of its changes or none, tag index included.
  *      What it was made from is as it was at that moment (see struct nadb_check).
  *   4. A change is sent once. When it may have been sent and no answer came, its outcome is
@@ -111,10 +112,11 @@ struct nadb_op {
                                channel */
     struct nadb_slice text; /* PUBLISH: the message */
     bool wants_value;       /* FETCH, SELECT */
-    bool wants_accessed;    /* FETCH, SELECT: entry.accessed_s, without counting as an access */
-    bool wants_records;     /* SELECT; else only how many */
-    uint64_t records_max;   /* SELECT: with more than that there are no records, only the count */
-    uint64_t cursor, count; /* SCAN: 0 begins; about how many keys, NADB_SCAN_ALL: all */
+    bool wants_times;     /* FETCH, SELECT: entry.created_ms and accessed_s, without counting as an
+                               access; else created_ms may be 0: not known */
+    bool wants_records;   /* SELECT; else only how many */
+    uint64_t records_max; /* SELECT: with more than that there are no records, only the count */
+    uint64_t cursor, count;        /* SCAN: 0 begins; about how many keys, NADB_SCAN_ALL: all */
     const struct nadb_slice *tags; /* TAG_COUNTS, TAG_EPOCHS */
     size_t tag_count;
     struct nadb_slice selector; /* SELECT, INVALIDATE: packed (src/store/selector.h) with pattern */

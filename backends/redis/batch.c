@@ -1,9 +1,22 @@
 /* This file runs what commands do all the time: fetches, commits and looks at epochs, many of them
  * in a few commands of the engine.
  *
- * Neighbours of a kind become a chunk: one MGET, or one call of a script. A chunk grows only while
- * nothing of another kind has come in between, of the same partition in a cluster and at all with a
- * single server; so the order of the array is kept where it is promised. */
+ * Neighbours of a kind become a chunk: one MGET, one call of a script, or commands of their own
+ * that follow each other. A chunk grows only while nothing of another kind has come in between, of
+ * the same partition in a cluster and at all with a single server; so the order of the array is
+ * kept where it is promised.
+ *
+ * A key has a plain record or a full one (record.h), and which it has is mostly known (hints.h):
+ *
+ *     a fetch of a value    MGET of the name it has; of both, if that is not known
+ *     a blind plain put     SET XX, if the record is plain, too: nothing else changes
+ *     any other commit      a script, which looks for both
+ *     any other fetch       likewise
+ *
+ * Where nothing was found under the name that was hinted at, nothing has happened: that operation
+ * goes once more, in a second round and without hints. So that it still comes behind what is in
+ * front of it and before what is behind it in the array, as far as its key goes, hints are followed
+ * only for keys that no other operation of the batch has anything to do with. */
 #include <stdio.h>
 
 #include "backends/redis/record.h"
@@ -18,27 +31,18 @@
 #define CHUNK_ITEMS 512u
 #define CHUNK_BYTES ((size_t)1 << 20)
 
-/* How much of a record is read where its value is of no interest: most have no more tags. */
-#define HEAD_GUESS 256u
-
 /* The engine takes no longer strings. */
 #define RECORD_LEN_MAX ((size_t)512 << 20)
 
-#define META_LEN       10u
-#define GROUP_META_LEN 3u
-#define CREATED_LEN    (NADB_REDIS_RECORD_CREATED - NADB_REDIS_RECORD_BEGIN)
-
-/* What is put in groups. What is replaced is read whole for it, and the engine hashes every byte
- * that a script sees. */
-#define PLAIN_LEN_MAX 256u
-
-/* So many commits go without groups where that turned out to be much. */
-#define BIG_COMMITS 10000
+#define META_LEN    10u
+#define CREATED_LEN (NADB_REDIS_RECORD_CREATED - NADB_REDIS_RECORD_BEGIN)
 
 enum chunk_kind {
     CHUNK_NONE,
     CHUNK_VALUES, /* MGET */
-    CHUNK_SINGLE, /* a fetch with commands of its own */
+    CHUNK_APART,  /* a value, by names that are asked for one by one */
+    CHUNK_LOOKS,  /* a script */
+    CHUNK_SETS,   /* SET XX of each */
     CHUNK_COMMITS,
     CHUNK_EPOCHS,
 };
@@ -48,9 +52,14 @@ struct chunk {
     uint32_t partition;
     uint32_t first, last; /* ops, linked by next[] */
     size_t ops, items, bytes;
-    size_t call;   /* its last call */
-    bool has_idle; /* the call in front of it asks for the time of idleness */
-    bool is_head;  /* only the head was asked for */
+    size_t call; /* its last call */
+};
+
+/* What the batch does with a key: an entry of an open table, at most half full. */
+struct use {
+    uint32_t print;  /* of the key's hash: keys that share it are taken for one; 0: free */
+    uint32_t ops;    /* that have to do with it: 0, 1, 2: or more */
+    uint32_t writes; /* commits among them, likewise */
 };
 
 struct batch {
@@ -65,30 +74,28 @@ struct batch {
     size_t chunk_count;
     uint32_t *open; /* chunk of each group that may grow, + 1; 0: none */
     bool has_commits;
-    bool has_big; /* what is replaced may be big: no groups */
-    size_t chunk_ops_max;
+    bool is_sure;  /* hints are not followed */
+    bool is_apart; /* names are asked for one by one */
+    struct use *uses;
+    size_t use_mask;
+    uint64_t *hashes; /* of the key of each fetch, and of the last one of each commit */
+    uint8_t *hints;   /* that was followed for it: enum nadb_redis_kind */
+    bool *is_again;   /* it was wrong */
 };
 
 /* ---- names ---- */
 
-/* Where a name is in the lane's buffer. */
-struct name_at {
-    size_t at, len;
-};
-
 /* "<base><type>:<space><key>" */
-static struct name_at write_name(struct batch *batch, uint32_t partition, char type,
-    struct nadb_place place, struct nadb_slice key)
+static void write_name(struct batch *batch, uint32_t partition, char type, struct nadb_place place,
+    struct nadb_slice key)
 {
     struct nadb_redis_out *out = &batch->lane->out;
     struct nadb_redis_base base;
     char space[NADB_REDIS_SPACE_MAX];
     size_t space_len = nadb_redis_space(place, space);
     nadb_redis_make_base(batch->redis, partition, &base);
-    struct name_at name = {.at = 0, .len = base.len + 2 + space_len + key.len};
-    char *at = nadb_redis_out_begin(out, name.len);
+    char *at = nadb_redis_out_begin(out, base.len + 2 + space_len + key.len);
     if (at != NULL) {
-        name.at = (size_t)(at - out->buf.data);
         memcpy(at, base.text, base.len);
         at[base.len] = type;
         at[base.len + 1] = ':';
@@ -98,35 +105,110 @@ static struct name_at write_name(struct batch *batch, uint32_t partition, char t
         }
     }
     nadb_redis_out_end(out);
-    return name;
 }
 
 /* The same of a key's own partition. */
-static struct name_at write_key_name(struct batch *batch, char type, struct nadb_place place,
+static void write_key_name(struct batch *batch, char type, struct nadb_place place,
     struct nadb_slice key, struct nadb_slice name_key)
 {
-    uint32_t partition = nadb_redis_partition(key, batch->redis->partitions);
-    return write_name(batch, partition, type, place, name_key);
+    write_name(batch, nadb_redis_partition(key, batch->redis->partitions), type, place, name_key);
 }
 
-static void write_record_name(struct batch *batch, const struct nadb_op *op, uint32_t partition)
+/* ---- kinds ---- */
+
+static size_t count_keys(const struct batch *batch)
 {
-    (void)write_name(batch, partition, 'r', op->place, op->key);
+    size_t count = 0;
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct nadb_op *op = batch->ops[i];
+        count += op->kind == NADB_OP_COMMIT ? op->check_count + op->change_count : 1;
+    }
+    return count;
+}
+
+static struct use *use_of(const struct batch *batch, uint64_t hash)
+{
+    uint32_t print = (uint32_t)(hash >> 32) | 1;
+    size_t at = hash & batch->use_mask;
+    while (batch->uses[at].print != 0 && batch->uses[at].print != print) {
+        at = (at + 1) & batch->use_mask;
+    }
+    batch->uses[at].print = print;
+    return &batch->uses[at];
+}
+
+static uint64_t note_key(
+    const struct batch *batch, struct nadb_place place, struct nadb_slice key, bool is_write)
+{
+    uint64_t hash = nadb_redis_identity(place, key);
+    struct use *use = use_of(batch, hash);
+    use->ops = use->ops < 2 ? use->ops + 1 : 2;
+    use->writes = use->writes < 2 ? use->writes + is_write : 2;
+    return hash;
+}
+
+static void note_keys(struct batch *batch)
+{
+    size_t cap = 64;
+    size_t count = count_keys(batch);
+    while (cap < count * 2) {
+        cap *= 2;
+    }
+    batch->uses = nadb_mem_zalloc(cap * sizeof(*batch->uses));
+    batch->use_mask = cap - 1;
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct nadb_op *op = batch->ops[i];
+        if (op->kind == NADB_OP_FETCH) {
+            batch->hashes[i] = note_key(batch, op->place, op->key, false);
+        }
+        for (size_t j = 0; op->kind == NADB_OP_COMMIT && j < op->check_count; j++) {
+            (void)note_key(batch, op->checks[j].place, op->checks[j].key, true);
+        }
+        for (size_t j = 0; op->kind == NADB_OP_COMMIT && j < op->change_count; j++) {
+            const struct nadb_change *change = &op->changes[j];
+            batch->hashes[i] = note_key(batch, change->place, change->entry.key, true);
+        }
+    }
+}
+
+/* A single blind put without tags and deadline? */
+static bool is_plain_put(const struct nadb_op *op)
+{
+    return op->kind == NADB_OP_COMMIT && op->change_count == 1 && op->check_count == 0 &&
+           op->changes->entry.kind == NADB_ENTRY_PUT && op->changes->keeps_created &&
+           nadb_redis_record_is_plain(&op->changes->entry);
+}
+
+/* What the key of a fetch or a plain put most likely has, where it is safe to go by that. */
+static enum nadb_redis_kind hint_of(const struct batch *batch, size_t index)
+{
+    const struct use *use = use_of(batch, batch->hashes[index]);
+    bool is_commit = batch->ops[index]->kind == NADB_OP_COMMIT;
+    bool is_alone = is_commit ? use->ops == 1 : use->writes == 0;
+    return is_alone && !batch->is_sure ? nadb_redis_hint(&batch->redis->hints, batch->hashes[index])
+                                       : NADB_REDIS_UNKNOWN;
+}
+
+static void learn(const struct batch *batch, size_t index, enum nadb_redis_kind kind)
+{
+    if (batch->hints[index] != kind) {
+        nadb_redis_hint_learn(&batch->redis->hints, batch->hashes[index], kind);
+    }
+}
+
+static void learn_commit(const struct batch *batch, const struct nadb_op *op)
+{
+    for (size_t i = 0; i < op->change_count; i++) {
+        const struct nadb_change *change = &op->changes[i];
+        nadb_redis_hint_learn(&batch->redis->hints,
+            nadb_redis_identity(change->place, change->entry.key),
+            change->entry.kind != NADB_ENTRY_PUT         ? NADB_REDIS_UNKNOWN
+            : nadb_redis_record_is_plain(&change->entry) ? NADB_REDIS_PLAIN
+                                                         : NADB_REDIS_FULL);
+    }
 }
 
 /* ---- into chunks ---- */
-
-/* May it be one of a group: a single blind put without tags and deadline? */
-static bool is_plain(const struct batch *batch, const struct nadb_op *op)
-{
-    if (op->kind != NADB_OP_COMMIT || op->change_count != 1 || op->check_count != 0 ||
-        batch->has_big) {
-        return false;
-    }
-    const struct nadb_entry *entry = &op->changes[0].entry;
-    return entry->kind == NADB_ENTRY_PUT && op->changes[0].keeps_created && entry->tags.len == 0 &&
-           entry->expire_ms == 0 && entry->value.len <= PLAIN_LEN_MAX;
-}
 
 static size_t change_args(const struct nadb_change *change)
 {
@@ -173,8 +255,8 @@ static void add_to_chunk(struct batch *batch, uint32_t index, const struct chunk
     uint32_t group = batch->redis->is_cluster ? part->partition : 0;
     struct chunk *chunk = batch->open[group] > 0 ? &batch->chunks[batch->open[group] - 1] : NULL;
     batch->next[index] = UINT32_MAX;
-    if (chunk == NULL || chunk->kind != part->kind || part->kind == CHUNK_SINGLE ||
-        part->kind == CHUNK_EPOCHS || chunk->ops == batch->chunk_ops_max ||
+    if (chunk == NULL || chunk->kind != part->kind || part->kind == CHUNK_APART ||
+        part->kind == CHUNK_EPOCHS || chunk->ops == CHUNK_OPS ||
         chunk->items + part->items > CHUNK_ITEMS || chunk->bytes + part->bytes > CHUNK_BYTES) {
         chunk = &batch->chunks[batch->chunk_count++];
         *chunk = *part;
@@ -203,12 +285,21 @@ static void plan_op(struct batch *batch, uint32_t index)
         if (part.items == 0) {
             return; /* nothing to check, nothing to change: it has gone well */
         }
+        if (is_plain_put(op) && hint_of(batch, index) == NADB_REDIS_PLAIN) {
+            part.kind = CHUNK_SETS;
+            batch->hints[index] = NADB_REDIS_PLAIN;
+        }
     } else {
-        bool is_simple = op->wants_value && !op->wants_accessed;
+        bool is_simple = op->wants_value && !op->wants_times;
         partition = nadb_redis_partition(op->key, batch->redis->partitions);
         part.kind = op->kind == NADB_OP_TAG_EPOCHS ? CHUNK_EPOCHS
-                    : is_simple                    ? CHUNK_VALUES
-                                                   : CHUNK_SINGLE;
+                    : !is_simple                   ? CHUNK_LOOKS
+                    : batch->is_apart              ? CHUNK_APART
+                                                   : CHUNK_VALUES;
+        if (part.kind == CHUNK_VALUES) {
+            batch->hints[index] = (uint8_t)hint_of(batch, index);
+            part.items = batch->hints[index] == NADB_REDIS_UNKNOWN ? 2 : 1;
+        }
     }
     part.partition = batch->partitions[index] = partition;
     add_to_chunk(batch, index, &part);
@@ -216,46 +307,70 @@ static void plan_op(struct batch *batch, uint32_t index)
 
 /* ---- onto the wire ---- */
 
+static uint32_t slot_of(const struct batch *batch, uint32_t partition)
+{
+    struct nadb_redis_base base;
+    nadb_redis_make_base(batch->redis, partition, &base);
+    return nadb_redis_slot(nadb_redis_base_slice(&base));
+}
+
 static void send_values(struct batch *batch, struct chunk *chunk)
 {
     struct nadb_redis_lane *lane = batch->lane;
-    struct nadb_redis_base base;
-    nadb_redis_make_base(batch->redis, chunk->partition, &base);
-    nadb_redis_lane_begin(
-        lane, nadb_redis_slot(nadb_redis_base_slice(&base)), false, 1 + chunk->ops);
-    lane->call->can_be_parted = chunk->ops > 1 && !batch->has_commits;
+    nadb_redis_lane_begin(lane, slot_of(batch, chunk->partition), false, 1 + chunk->items);
+    lane->call->can_be_parted = chunk->items > 1 && !batch->has_commits;
     nadb_redis_out_arg(&lane->out, NADB_SLICE("MGET"));
     for (uint32_t i = chunk->first; i != UINT32_MAX; i = batch->next[i]) {
-        write_record_name(batch, batch->ops[i], batch->partitions[i]);
+        const struct nadb_op *op = batch->ops[i];
+        if (batch->hints[i] != NADB_REDIS_FULL) {
+            write_name(batch, batch->partitions[i], 'p', op->place, op->key);
+        }
+        if (batch->hints[i] != NADB_REDIS_PLAIN) {
+            write_name(batch, batch->partitions[i], 'r', op->place, op->key);
+        }
     }
     chunk->call = nadb_redis_lane_end(lane);
 }
 
-static void send_single(struct batch *batch, struct chunk *chunk)
+/* In this order: a key whose record becomes one of the other kind meanwhile is not missed. */
+static const char apart_types[] = {'p', 'r', 'p'};
+
+static void send_apart(struct batch *batch, struct chunk *chunk)
 {
     struct nadb_redis_lane *lane = batch->lane;
     const struct nadb_op *op = batch->ops[chunk->first];
+    uint32_t slot = slot_of(batch, chunk->partition);
+    for (size_t i = 0; i < NADB_ARRAY_LEN(apart_types); i++) {
+        nadb_redis_lane_begin(lane, slot, false, 2);
+        lane->call->is_apart = true; /* there are no commits where one has to ask so */
+        nadb_redis_out_arg(&lane->out, NADB_SLICE("GET"));
+        write_name(batch, chunk->partition, apart_types[i], op->place, op->key);
+        chunk->call = nadb_redis_lane_end(lane);
+    }
+}
+
+static void send_looks(struct batch *batch, struct chunk *chunk)
+{
+    struct nadb_redis_out *out = &batch->lane->out;
     struct nadb_redis_base base;
     nadb_redis_make_base(batch->redis, chunk->partition, &base);
-    uint32_t slot = nadb_redis_slot(nadb_redis_base_slice(&base));
-    chunk->has_idle = op->wants_accessed;
-    if (chunk->has_idle) {
-        nadb_redis_lane_begin(lane, slot, false, 3);
-        nadb_redis_out_arg(&lane->out, NADB_SLICE("OBJECT"));
-        nadb_redis_out_arg(&lane->out, NADB_SLICE("IDLETIME"));
-        write_record_name(batch, op, chunk->partition);
-        (void)nadb_redis_lane_end(lane); /* the one in front of chunk->call */
+    nadb_redis_lane_begin_script(
+        batch->lane, NADB_REDIS_LOOK, nadb_redis_base_slice(&base), false, 3 * chunk->ops);
+    for (uint32_t i = chunk->first; i != UINT32_MAX; i = batch->next[i]) {
+        const struct nadb_op *op = batch->ops[i];
+        char space[NADB_REDIS_SPACE_MAX];
+        size_t space_len = nadb_redis_space(op->place, space);
+        nadb_redis_make_base(batch->redis, batch->partitions[i], &base);
+        char *at = nadb_redis_out_begin(out, 1 + base.len);
+        if (at != NULL) {
+            at[0] = op->wants_value ? 'r' : 'h';
+            memcpy(at + 1, base.text, base.len);
+        }
+        nadb_redis_out_end(out);
+        nadb_redis_out_arg(out, nadb_slice_of(space, space_len));
+        nadb_redis_out_arg(out, op->key);
     }
-    /* The head alone may turn out too short and be read again: not where a commit comes behind. */
-    chunk->is_head = !op->wants_value && !batch->has_commits;
-    nadb_redis_lane_begin(lane, slot, false, chunk->is_head ? 4 : 2);
-    nadb_redis_out_arg(&lane->out, chunk->is_head ? NADB_SLICE("GETRANGE") : NADB_SLICE("GET"));
-    write_record_name(batch, op, chunk->partition);
-    if (chunk->is_head) {
-        nadb_redis_out_number(&lane->out, 0);
-        nadb_redis_out_number(&lane->out, HEAD_GUESS - 1);
-    }
-    chunk->call = nadb_redis_lane_end(lane);
+    chunk->call = nadb_redis_lane_end(batch->lane);
 }
 
 static void send_epochs(struct batch *batch, struct chunk *chunk)
@@ -266,7 +381,7 @@ static void send_epochs(struct batch *batch, struct chunk *chunk)
     nadb_redis_make_base(batch->redis, chunk->partition, &base);
     nadb_redis_lane_begin_script(
         lane, NADB_REDIS_EPOCHS, nadb_redis_base_slice(&base), false, 1 + op->tag_count);
-    (void)write_name(batch, chunk->partition, 'e', op->place, nadb_slice_of(NULL, 0));
+    write_name(batch, chunk->partition, 'e', op->place, nadb_slice_of(NULL, 0));
     for (size_t i = 0; i < op->tag_count; i++) {
         nadb_redis_out_arg(&lane->out, op->tags[i]);
     }
@@ -295,11 +410,11 @@ static void write_check(struct batch *batch, const struct nadb_check *check, boo
     struct nadb_redis_out *out = &batch->lane->out;
     if (!check->is_epoch) {
         write_meta(batch, 'c', is_last, check->stamp, 0);
-        (void)write_key_name(batch, 'r', check->place, check->key, check->key);
+        write_key_name(batch, 'r', check->place, check->key, check->key);
         return;
     }
     write_meta(batch, 'e', is_last, check->epoch, 0);
-    (void)write_key_name(batch, 'e', check->place, check->key, nadb_slice_of(NULL, 0));
+    write_key_name(batch, 'e', check->place, check->key, nadb_slice_of(NULL, 0));
     char *at = nadb_redis_out_begin(out, 1 + check->tag.len);
     if (at != NULL) {
         at[0] = check->tag.len > 0 ? 't' : 'a';
@@ -331,16 +446,15 @@ static struct nadb_slice pack_value(
     return nadb_slice_of(lane->scratch.data, len);
 }
 
-/* The record of a name that was written; `head` is its beginning, and its value is packed. */
-static struct nadb_redis_record make_record(struct batch *batch, const struct nadb_change *change,
-    struct name_at name, char head[NADB_REDIS_RECORD_HEAD])
+/* `head` is the record's beginning, and its value is packed. */
+static struct nadb_redis_record make_record(
+    struct batch *batch, const struct nadb_change *change, char head[NADB_REDIS_RECORD_HEAD])
 {
     const struct nadb_entry *entry = &change->entry;
     struct nadb_redis_record record = {.stamp = change->stamp, .entry = *entry};
     record.entry.value = pack_value(batch, entry->value, &record.entry.codec);
     record.entry.raw_len = (uint32_t)entry->value.len;
-    const struct nadb_buf *buf = &batch->lane->out.buf;
-    nadb_redis_record_write(&record, nadb_slice_of(buf->data + name.at, name.len), head);
+    nadb_redis_record_write(&record, nadb_redis_identity(change->place, entry->key), head);
     return record;
 }
 
@@ -375,12 +489,12 @@ static void write_change(struct batch *batch, const struct nadb_change *change, 
         : change->keeps_created ? 'p'
                                 : 'P',
         is_last, 0, is_put ? entry->expire_ms : 0);
-    struct name_at name = write_key_name(batch, 'r', change->place, entry->key, entry->key);
-    if (!is_put || out->is_full) {
+    write_key_name(batch, 'r', change->place, entry->key, entry->key);
+    if (!is_put) {
         return;
     }
     char head[NADB_REDIS_RECORD_HEAD];
-    struct nadb_redis_record record = make_record(batch, change, name, head);
+    struct nadb_redis_record record = make_record(batch, change, head);
     nadb_redis_out_arg(out, nadb_slice_of(head, NADB_REDIS_RECORD_BEGIN));
     nadb_redis_out_arg(out, nadb_slice_of(head + NADB_REDIS_RECORD_BEGIN, CREATED_LEN));
     write_rest(batch, &record, head);
@@ -396,80 +510,37 @@ static void write_commit(struct batch *batch, const struct nadb_op *op)
     }
 }
 
-/* Neighbours that are plain, from op `first` on; returns the one behind them. */
-static uint32_t write_group(struct batch *batch, uint32_t first, size_t size)
-{
-    struct nadb_redis_out *out = &batch->lane->out;
-    struct name_at names[CHUNK_OPS];
-    _Static_assert(CHUNK_OPS < 256, "the size of a group is one byte");
-    char *meta = nadb_redis_out_begin(out, GROUP_META_LEN + size * CREATED_LEN);
-    size_t meta_at = 0;
-    if (meta != NULL) {
-        meta_at = (size_t)(meta - out->buf.data);
-        memcpy(meta, (const char[GROUP_META_LEN]){'G', (char)size, 0}, GROUP_META_LEN);
-    }
-    nadb_redis_out_end(out);
-    uint32_t at = first;
-    for (size_t i = 0; i < size; i++, at = batch->next[at]) {
-        const struct nadb_change *change = batch->ops[at]->changes;
-        names[i] = write_key_name(batch, 'r', change->place, change->entry.key, change->entry.key);
-    }
-    at = first;
-    for (size_t i = 0; i < size && !out->is_full; i++, at = batch->next[at]) {
-        char head[NADB_REDIS_RECORD_HEAD];
-        struct nadb_redis_record record =
-            make_record(batch, batch->ops[at]->changes, names[i], head);
-        memcpy(out->buf.data + meta_at + GROUP_META_LEN + i * CREATED_LEN,
-            head + NADB_REDIS_RECORD_BEGIN, CREATED_LEN);
-        write_rest(batch, &record, head);
-    }
-    return at;
-}
-
-/* How many ops of the chunk from this one on can be a group. */
-static size_t group_size(const struct batch *batch, uint32_t first)
-{
-    size_t size = 0;
-    for (uint32_t i = first; i != UINT32_MAX && is_plain(batch, batch->ops[i]);
-         i = batch->next[i]) {
-        size++;
-    }
-    return size;
-}
-
-static size_t count_args(const struct batch *batch, const struct chunk *chunk)
-{
-    size_t args = 0;
-    uint32_t at = chunk->first;
-    while (at != UINT32_MAX) {
-        size_t size = group_size(batch, at);
-        args += size > 0 ? 1 + 2 * size : commit_args(batch->ops[at]);
-        at = batch->next[at];
-        for (size_t i = 1; i < size; i++) {
-            at = batch->next[at];
-        }
-    }
-    return args;
-}
-
 static void send_commits(struct batch *batch, struct chunk *chunk)
 {
     struct nadb_redis_lane *lane = batch->lane;
     struct nadb_redis_base base;
+    size_t args = 0;
     nadb_redis_make_base(batch->redis, chunk->partition, &base);
-    nadb_redis_lane_begin_script(
-        lane, NADB_REDIS_COMMIT, nadb_redis_base_slice(&base), true, count_args(batch, chunk));
-    uint32_t at = chunk->first;
-    while (at != UINT32_MAX && !lane->out.is_full) {
-        size_t size = group_size(batch, at);
-        if (size > 0) {
-            at = write_group(batch, at, size);
-        } else {
-            write_commit(batch, batch->ops[at]);
-            at = batch->next[at];
-        }
+    for (uint32_t i = chunk->first; i != UINT32_MAX; i = batch->next[i]) {
+        args += commit_args(batch->ops[i]);
+    }
+    nadb_redis_lane_begin_script(lane, NADB_REDIS_COMMIT, nadb_redis_base_slice(&base), true, args);
+    for (uint32_t i = chunk->first; i != UINT32_MAX; i = batch->next[i]) {
+        write_commit(batch, batch->ops[i]);
     }
     chunk->call = nadb_redis_lane_end(lane);
+}
+
+static void send_sets(struct batch *batch, struct chunk *chunk)
+{
+    struct nadb_redis_lane *lane = batch->lane;
+    for (uint32_t i = chunk->first; i != UINT32_MAX; i = batch->next[i]) {
+        const struct nadb_change *change = batch->ops[i]->changes;
+        nadb_redis_lane_begin(lane, slot_of(batch, batch->partitions[i]), true, 4);
+        lane->call->is_apart = true;
+        nadb_redis_out_arg(&lane->out, NADB_SLICE("SET"));
+        write_name(batch, batch->partitions[i], 'p', change->place, change->entry.key);
+        char head[NADB_REDIS_RECORD_HEAD];
+        struct nadb_redis_record record = make_record(batch, change, head);
+        write_rest(batch, &record, head);
+        nadb_redis_out_arg(&lane->out, NADB_SLICE("XX"));
+        chunk->call = nadb_redis_lane_end(lane);
+    }
 }
 
 static void send_chunk(struct batch *batch, struct chunk *chunk)
@@ -478,8 +549,14 @@ static void send_chunk(struct batch *batch, struct chunk *chunk)
     case CHUNK_VALUES:
         send_values(batch, chunk);
         break;
-    case CHUNK_SINGLE:
-        send_single(batch, chunk);
+    case CHUNK_APART:
+        send_apart(batch, chunk);
+        break;
+    case CHUNK_LOOKS:
+        send_looks(batch, chunk);
+        break;
+    case CHUNK_SETS:
+        send_sets(batch, chunk);
         break;
     case CHUNK_COMMITS:
         send_commits(batch, chunk);
@@ -515,11 +592,15 @@ uint32_t nadb_redis_accessed(const redisReply *idle, const struct nadb_entry *en
     return (uint32_t)(now_s - (uint64_t)idle->integer);
 }
 
-enum nadb_err nadb_redis_found(struct nadb_redis_hold *hold, struct nadb_slice bytes,
-    struct nadb_slice name, bool is_whole, struct nadb_found *ret, struct nadb_error *reterr)
+enum nadb_err nadb_redis_found(struct nadb_redis_hold *hold, const struct nadb_redis_bytes *bytes,
+    struct nadb_place place, struct nadb_slice key, bool is_whole, struct nadb_found *ret,
+    struct nadb_error *reterr)
 {
     struct nadb_redis_record record;
-    bool is_record = nadb_redis_record_read(bytes, name, is_whole, &record);
+    uint64_t identity = nadb_redis_identity(place, key);
+    bool is_record = bytes->is_plain
+                         ? nadb_redis_record_read_plain(bytes->bytes, identity, is_whole, &record)
+                         : nadb_redis_record_read(bytes->bytes, identity, is_whole, &record);
     uint32_t raw_len = record.entry.raw_len;
     if (is_record && is_whole && record.entry.codec == NADB_CODEC_ZLIB) {
         size_t packed_len = record.entry.value.len;
@@ -533,46 +614,35 @@ enum nadb_err nadb_redis_found(struct nadb_redis_hold *hold, struct nadb_slice b
         record.entry.value = nadb_slice_of(value, raw_len);
     }
     if (!is_record) {
-        return nadb_error_set(reterr, NADB_ECORRUPT, 0, "%.*s: no record of this format",
-            name.len < 160 ? (int)name.len : 160, name.data);
+        char space[NADB_REDIS_SPACE_MAX];
+        size_t space_len = nadb_redis_space(place, space);
+        return nadb_error_set(reterr, NADB_ECORRUPT, 0, "%.*s%.*s: no record of this format",
+            (int)space_len, space, key.len < 160 ? (int)key.len : 160, key.data);
     }
     record.entry.codec = NADB_CODEC_RAW;
+    record.entry.key = key;
+    record.entry.created_ms = bytes->is_plain ? bytes->created_ms : record.entry.created_ms;
     *ret = (struct nadb_found){.stamp = record.stamp, .entry = record.entry, .value_len = raw_len};
     return NADB_OK;
 }
 
-/* The outcome of a fetch: `bytes` of the reply, which is held. */
-static void take_record(struct batch *batch, struct nadb_op *op, uint32_t partition,
-    const redisReply *reply, struct nadb_redis_hold *hold, struct nadb_found *found, bool is_whole)
+/* What was fetched: `reply` is held, and of a record; NULL: there is none. */
+static void take_record(struct nadb_op *op, const redisReply *reply, bool is_plain,
+    uint64_t created_ms, struct nadb_redis_hold *hold, struct nadb_found *found)
 {
     *found = (struct nadb_found){.stamp = 0};
     op->found = found;
     op->found_count = 1;
-    if (reply->type == REDIS_REPLY_NIL || (reply->type == REDIS_REPLY_STRING && reply->len == 0)) {
-        return; /* GETRANGE gives no bytes of what is not there, and a record is never empty */
+    if (reply == NULL) {
+        return;
     }
     if (reply->type != REDIS_REPLY_STRING) {
         op->err = nadb_redis_bad_reply(&op->error);
         return;
     }
-    struct nadb_redis_base base;
-    char space[NADB_REDIS_SPACE_MAX];
-    size_t space_len = nadb_redis_space(op->place, space);
-    nadb_redis_make_base(batch->redis, partition, &base);
-    struct nadb_buf *name = &batch->lane->scratch;
-    name->len = 0;
-    if (!nadb_buf_append(name, base.text, base.len) || !nadb_buf_append(name, "r:", 2) ||
-        !nadb_buf_append(name, space, space_len) ||
-        !nadb_buf_append(name, op->key.data, op->key.len)) {
-        op->err = nadb_error_set(&op->error, NADB_ENOMEM, 0, "%s", nadb_err_text(NADB_ENOMEM));
-        return;
-    }
-    op->err = nadb_redis_found(hold, nadb_slice_of(reply->str, (size_t)reply->len),
-        nadb_buf_slice(name), is_whole, found, &op->error);
-    found->entry.key = op->key;
-    if (!op->wants_value) {
-        found->entry.value = nadb_slice_of(NULL, 0);
-    }
+    const struct nadb_redis_bytes bytes = {{reply->str, (size_t)reply->len}, is_plain, created_ms};
+    op->err =
+        nadb_redis_found(hold, &bytes, op->place, op->key, op->wants_value, found, &op->error);
 }
 
 static void fail_chunk(struct batch *batch, const struct chunk *chunk, enum nadb_err err,
@@ -593,50 +663,133 @@ static struct nadb_redis_hold *hold_call(struct batch *batch, const struct chunk
     return hold;
 }
 
+static enum nadb_err no_memory(struct nadb_error *reterr)
+{
+    return nadb_error_set(reterr, NADB_ENOMEM, 0, "%s", nadb_err_text(NADB_ENOMEM));
+}
+
+static const redisReply *unless_nil(const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_NIL ? NULL : reply;
+}
+
+/* A fetch of a value, by what there is under the names that were asked for. */
+static void take_value(struct batch *batch, uint32_t index, const redisReply *plain,
+    const redisReply *full, struct nadb_redis_hold *hold, struct nadb_found *found)
+{
+    struct nadb_op *op = batch->ops[index];
+    if (plain == NULL && full == NULL && batch->hints[index] != NADB_REDIS_UNKNOWN) {
+        batch->is_again[index] = true;
+        return;
+    }
+    nadb_redis_hold_share(hold, op);
+    take_record(op, full != NULL ? full : plain, full == NULL, 0, hold, found);
+    learn(batch, index,
+        full != NULL    ? NADB_REDIS_FULL
+        : plain != NULL ? NADB_REDIS_PLAIN
+                        : NADB_REDIS_UNKNOWN);
+}
+
 static enum nadb_err take_values(
     struct batch *batch, const struct chunk *chunk, redisReply *reply, struct nadb_error *reterr)
 {
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != chunk->ops) {
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != chunk->items) {
         return nadb_redis_bad_reply(reterr);
     }
     struct nadb_redis_hold *hold = hold_call(batch, chunk);
     struct nadb_found *found = nadb_redis_hold_alloc(hold, chunk->ops * sizeof(*found));
-    size_t at = 0;
-    for (uint32_t i = chunk->first; found != NULL && i != UINT32_MAX; i = batch->next[i], at++) {
-        nadb_redis_hold_share(hold, batch->ops[i]);
-        take_record(
-            batch, batch->ops[i], batch->partitions[i], reply->element[at], hold, &found[at], true);
+    redisReply **at = reply->element;
+    for (uint32_t i = chunk->first; found != NULL && i != UINT32_MAX; i = batch->next[i]) {
+        bool has_plain = batch->hints[i] != NADB_REDIS_FULL;
+        bool has_full = batch->hints[i] != NADB_REDIS_PLAIN;
+        const redisReply *plain = has_plain ? unless_nil(*at++) : NULL;
+        const redisReply *full = has_full ? unless_nil(*at++) : NULL;
+        take_value(batch, i, plain, full, hold, found++);
     }
     nadb_redis_hold_unref(hold);
-    return found != NULL ? NADB_OK
-                         : nadb_error_set(reterr, NADB_ENOMEM, 0, "%s", nadb_err_text(NADB_ENOMEM));
+    return found != NULL ? NADB_OK : no_memory(reterr);
 }
 
-/* Was the head asked for, and is there more of it than came? */
-static bool is_cut_short(const struct chunk *chunk, const redisReply *reply)
-{
-    return chunk->is_head && reply->type == REDIS_REPLY_STRING &&
-           nadb_redis_record_head_len(nadb_slice_of(reply->str, (size_t)reply->len)) >
-               (size_t)reply->len;
-}
-
-static enum nadb_err take_single(
+/* The last of the three replies is at hand; the others have not failed, or their error is given. */
+static enum nadb_err take_apart(
     struct batch *batch, const struct chunk *chunk, redisReply *reply, struct nadb_error *reterr)
 {
-    struct nadb_op *op = batch->ops[chunk->first];
-    const redisReply *idle = chunk->has_idle ? batch->lane->calls[chunk->call - 1].reply : NULL;
-    struct nadb_redis_hold *hold = hold_call(batch, chunk);
+    const redisReply *first[2];
+    for (size_t i = 0; i < 2; i++) {
+        enum nadb_err err;
+        first[i] = nadb_redis_lane_reply(batch->lane, chunk->call - 2 + i, &err, reterr);
+        if (first[i] == NULL) {
+            return err;
+        }
+        first[i] = unless_nil(first[i]);
+    }
+    const redisReply *plain = first[0] != NULL ? first[0] : unless_nil(reply);
+    struct nadb_redis_hold *hold = nadb_redis_hold_new();
+    for (size_t i = 0; i < NADB_ARRAY_LEN(apart_types); i++) {
+        struct nadb_redis_call *call = &batch->lane->calls[chunk->call - i];
+        nadb_redis_hold_reply(hold, call->reply);
+        call->reply = NULL;
+    }
     struct nadb_found *found = nadb_redis_hold_alloc(hold, sizeof(*found));
     if (found != NULL) {
-        nadb_redis_hold_share(hold, op);
-        take_record(batch, op, chunk->partition, reply, hold, found, !chunk->is_head);
-        if (chunk->has_idle && op->err == NADB_OK && found->stamp != 0) {
-            found->entry.accessed_s = nadb_redis_accessed(idle, &found->entry);
-        }
+        take_value(batch, chunk->first, plain, first[1], hold, found);
     }
     nadb_redis_hold_unref(hold);
-    return found != NULL ? NADB_OK
-                         : nadb_error_set(reterr, NADB_ENOMEM, 0, "%s", nadb_err_text(NADB_ENOMEM));
+    return found != NULL ? NADB_OK : no_memory(reterr);
+}
+
+/* bytes, created, idle: what the script gives of one. */
+static void take_look(struct batch *batch, uint32_t index, redisReply *const *parts,
+    struct nadb_redis_hold *hold, struct nadb_found *found)
+{
+    struct nadb_op *op = batch->ops[index];
+    bool is_plain = parts[1]->integer >= 0;
+    bool is_there = parts[0]->len > 0;
+    if (parts[0]->type == REDIS_REPLY_STRING && parts[1]->integer == -2) {
+        op->err = nadb_redis_error_line(parts[0], &op->error);
+        return;
+    }
+    nadb_redis_hold_share(hold, op);
+    take_record(op, is_there ? parts[0] : NULL, is_plain,
+        is_plain ? (uint64_t)parts[1]->integer : 0, hold, found);
+    if (op->err == NADB_OK && is_there) {
+        found->entry.accessed_s = nadb_redis_accessed(parts[2], &found->entry);
+    }
+    learn(batch, index,
+        !is_there  ? NADB_REDIS_UNKNOWN
+        : is_plain ? NADB_REDIS_PLAIN
+                   : NADB_REDIS_FULL);
+}
+
+static enum nadb_err take_looks(
+    struct batch *batch, const struct chunk *chunk, redisReply *reply, struct nadb_error *reterr)
+{
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 3 * chunk->ops) {
+        return nadb_redis_bad_reply(reterr);
+    }
+    struct nadb_redis_hold *hold = hold_call(batch, chunk);
+    struct nadb_found *found = nadb_redis_hold_alloc(hold, chunk->ops * sizeof(*found));
+    redisReply *const *at = reply->element;
+    for (uint32_t i = chunk->first; found != NULL && i != UINT32_MAX; i = batch->next[i], at += 3) {
+        take_look(batch, i, at, hold, found++);
+    }
+    nadb_redis_hold_unref(hold);
+    return found != NULL ? NADB_OK : no_memory(reterr);
+}
+
+/* Each has a reply of its own. */
+static void take_sets(struct batch *batch, const struct chunk *chunk)
+{
+    size_t call = chunk->call + 1 - chunk->ops;
+    for (uint32_t i = chunk->first; i != UINT32_MAX; i = batch->next[i], call++) {
+        struct nadb_op *op = batch->ops[i];
+        const redisReply *reply = nadb_redis_lane_reply(batch->lane, call, &op->err, &op->error);
+        if (reply != NULL && reply->type == REDIS_REPLY_NIL) {
+            batch->is_again[i] = true;
+        } else if (reply != NULL && reply->type != REDIS_REPLY_STATUS) {
+            op->err = nadb_error_set(&op->error, NADB_ESYNC, 0, "backend: outcome unknown");
+        }
+    }
 }
 
 static enum nadb_err take_epochs(
@@ -650,7 +803,7 @@ static enum nadb_err take_epochs(
     op->epochs = nadb_redis_hold_alloc(hold, (op->tag_count + 1) * sizeof(*op->epochs));
     if (op->epochs == NULL) {
         nadb_redis_hold_unref(hold);
-        return nadb_error_set(reterr, NADB_ENOMEM, 0, "%s", nadb_err_text(NADB_ENOMEM));
+        return no_memory(reterr);
     }
     nadb_redis_hold_share(hold, op);
     nadb_redis_hold_unref(hold);
@@ -664,22 +817,22 @@ static enum nadb_err take_epochs(
 static enum nadb_err take_commits(
     struct batch *batch, const struct chunk *chunk, redisReply *reply, struct nadb_error *reterr)
 {
-    bool is_all = reply->type == REDIS_REPLY_INTEGER && reply->integer >= 1;
-    if (is_all && reply->integer == 2) {
-        atomic_store(&batch->redis->big_commits, BIG_COMMITS);
-    }
+    bool is_all = reply->type == REDIS_REPLY_INTEGER && reply->integer == 1;
     if (!is_all && (reply->type != REDIS_REPLY_ARRAY || reply->elements != chunk->ops)) {
         (void)nadb_redis_bad_reply(reterr);
         return nadb_error_set(reterr, NADB_ESYNC, 0, "backend: outcome unknown");
     }
     size_t at = 0;
-    for (uint32_t i = chunk->first; !is_all && i != UINT32_MAX; i = batch->next[i], at++) {
+    for (uint32_t i = chunk->first; i != UINT32_MAX; i = batch->next[i], at++) {
         struct nadb_op *op = batch->ops[i];
-        const redisReply *verdict = reply->element[at];
+        const redisReply *verdict = is_all ? reply : reply->element[at];
         if (verdict->type == REDIS_REPLY_INTEGER) {
             op->is_conflict = verdict->integer != 1;
         } else {
             op->err = nadb_redis_error_line(verdict, &op->error);
+        }
+        if (op->err == NADB_OK && !op->is_conflict) {
+            learn_commit(batch, op);
         }
     }
     return NADB_OK;
@@ -689,14 +842,21 @@ static void take_chunk(struct batch *batch, const struct chunk *chunk)
 {
     struct nadb_error error = {.code = NADB_OK};
     enum nadb_err err = NADB_OK;
+    if (chunk->kind == CHUNK_SETS) {
+        take_sets(batch, chunk);
+        return;
+    }
     redisReply *reply = nadb_redis_lane_reply(batch->lane, chunk->call, &err, &error);
     if (reply != NULL) {
         switch (chunk->kind) {
         case CHUNK_VALUES:
             err = take_values(batch, chunk, reply, &error);
             break;
-        case CHUNK_SINGLE:
-            err = is_cut_short(chunk, reply) ? NADB_OK : take_single(batch, chunk, reply, &error);
+        case CHUNK_APART:
+            err = take_apart(batch, chunk, reply, &error);
+            break;
+        case CHUNK_LOOKS:
+            err = take_looks(batch, chunk, reply, &error);
             break;
         case CHUNK_COMMITS:
             err = take_commits(batch, chunk, reply, &error);
@@ -704,6 +864,7 @@ static void take_chunk(struct batch *batch, const struct chunk *chunk)
         case CHUNK_EPOCHS:
             err = take_epochs(batch, chunk, reply, &error);
             break;
+        case CHUNK_SETS:
         case CHUNK_NONE:
             NADB_ASSERT(false);
         }
@@ -741,35 +902,16 @@ static void plan(struct batch *batch)
     }
 }
 
-/* Heads that were cut short are read whole; no commit comes behind them. */
-static void read_on(struct batch *batch)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < batch->chunk_count; i++) {
-        struct chunk *chunk = &batch->chunks[i];
-        const redisReply *reply = batch->lane->calls[chunk->call].reply;
-        if (chunk->kind == CHUNK_SINGLE && reply != NULL && is_cut_short(chunk, reply)) {
-            batch->chunks[count++] = *chunk;
-        }
-    }
-    batch->chunk_count = count;
-    if (count == 0) {
-        return;
-    }
-    nadb_redis_lane_reset(batch->lane);
-    batch->has_commits = true; /* so that all is asked for */
-    for (size_t i = 0; i < count; i++) {
-        send_single(batch, &batch->chunks[i]);
-    }
-    nadb_redis_lane_exchange(batch->lane);
-    for (size_t i = 0; i < count; i++) {
-        take_chunk(batch, &batch->chunks[i]);
-    }
-}
+enum round {
+    ROUND_FIRST,
+    ROUND_SURE,  /* for those whose hint was wrong */
+    ROUND_APART, /* for those that the engine cannot find together */
+};
 
-static void run_round(struct nadb_redis *redis, struct nadb_redis_lane *lane,
+/* Runs the operations; returns those that must go again, in their order: the caller's. */
+static struct nadb_op **run_round(struct nadb_redis *redis, struct nadb_redis_lane *lane,
     const struct nadb_shared_settings *settings, struct nadb_op *const *ops, size_t count,
-    size_t chunk_ops_max)
+    enum round round, size_t *ret_count)
 {
     size_t groups = redis->is_cluster ? redis->partitions : 1;
     struct batch batch = {.redis = redis,
@@ -777,15 +919,16 @@ static void run_round(struct nadb_redis *redis, struct nadb_redis_lane *lane,
         .settings = settings,
         .ops = ops,
         .count = count,
-        .chunk_ops_max = chunk_ops_max,
-        .has_big = atomic_load(&redis->big_commits) > 0};
-    if (batch.has_big) {
-        atomic_fetch_sub(&redis->big_commits, (int)count); /* nearly, with several at once */
-    }
+        .is_sure = round != ROUND_FIRST,
+        .is_apart = round == ROUND_APART};
     batch.partitions = nadb_mem_alloc(count * sizeof(*batch.partitions));
     batch.next = nadb_mem_alloc(count * sizeof(*batch.next));
     batch.chunks = nadb_mem_alloc(count * sizeof(*batch.chunks));
     batch.open = nadb_mem_zalloc(groups * sizeof(*batch.open));
+    batch.hashes = nadb_mem_alloc(count * sizeof(*batch.hashes));
+    batch.hints = nadb_mem_zalloc(count * sizeof(*batch.hints));
+    batch.is_again = nadb_mem_zalloc(count * sizeof(*batch.is_again));
+    note_keys(&batch);
     plan(&batch);
     nadb_redis_lane_reset(lane);
     for (size_t i = 0; i < batch.chunk_count; i++) {
@@ -795,11 +938,33 @@ static void run_round(struct nadb_redis *redis, struct nadb_redis_lane *lane,
     for (size_t i = 0; i < batch.chunk_count; i++) {
         take_chunk(&batch, &batch.chunks[i]);
     }
-    read_on(&batch);
+    struct nadb_op **again = NULL;
+    *ret_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (batch.is_again[i]) {
+            again = again != NULL ? again : nadb_mem_alloc(count * sizeof(struct nadb_op *));
+            again[(*ret_count)++] = ops[i];
+        }
+    }
     nadb_mem_free(batch.partitions);
     nadb_mem_free(batch.next);
     nadb_mem_free(batch.chunks);
     nadb_mem_free(batch.open);
+    nadb_mem_free(batch.hashes);
+    nadb_mem_free(batch.hints);
+    nadb_mem_free(batch.is_again);
+    nadb_mem_free(batch.uses);
+    return again;
+}
+
+/* A round without hints: nothing goes again. */
+static void run_surely(struct nadb_redis *redis, struct nadb_redis_lane *lane,
+    const struct nadb_shared_settings *settings, struct nadb_op *const *ops, size_t count,
+    enum round round)
+{
+    size_t left;
+    struct nadb_op **again = run_round(redis, lane, settings, ops, count, round, &left);
+    NADB_ASSERT(again == NULL);
 }
 
 /* Was it turned away because its key is elsewhere than others of the same command? */
@@ -830,7 +995,7 @@ static void fetch_apart(struct nadb_redis *redis, struct nadb_redis_lane *lane,
         nadb_redis_fail_op(parted[i], NADB_OK, &(struct nadb_error){.code = NADB_OK});
     }
     if (parted_count > 0) {
-        run_round(redis, lane, settings, parted, parted_count, 1);
+        run_surely(redis, lane, settings, parted, parted_count, ROUND_APART);
     }
     nadb_mem_free(parted);
 }
@@ -838,7 +1003,12 @@ static void fetch_apart(struct nadb_redis *redis, struct nadb_redis_lane *lane,
 void nadb_redis_run_batch(struct nadb_redis *redis, struct nadb_redis_lane *lane,
     const struct nadb_shared_settings *settings, struct nadb_op *const *ops, size_t count)
 {
-    run_round(redis, lane, settings, ops, count, CHUNK_OPS);
+    size_t left;
+    struct nadb_op **again = run_round(redis, lane, settings, ops, count, ROUND_FIRST, &left);
+    if (left > 0) {
+        run_surely(redis, lane, settings, again, left, ROUND_SURE);
+    }
+    nadb_mem_free(again);
     if (redis->is_cluster) {
         fetch_apart(redis, lane, settings, ops, count);
     }

@@ -549,7 +549,7 @@ static bool can_go_back(struct nadb_redis_lane *lane, size_t index)
         bool was_done = other->is_done &&
                         (other->may_be_executed ||
                             (other->reply != NULL && other->reply->type != REDIS_REPLY_ERROR));
-        if (is_same && other->is_write && was_done) {
+        if (is_same && other->is_write && was_done && !other->is_apart && !call->is_apart) {
             return false;
         }
     }
@@ -562,6 +562,7 @@ static void go_back(struct nadb_redis_lane *lane, size_t index)
     for (size_t i = index; i < lane->call_count; i++) {
         struct nadb_redis_call *other = &lane->calls[i];
         bool is_same = !lane->topology->is_cluster || other->slot == call->slot;
+        is_same = is_same && !call->is_apart;
         if (i == index || (is_same && !other->is_write && other->is_done)) {
             if (other->reply != NULL) {
                 freeReplyObject(other->reply);

@@ -3,7 +3,7 @@
  * A call is one command and its reply. Calls are written to all servers first and then read, all
  * before one deadline; what was redirected, or certainly not executed, is sent again, as long as
  * that does not change the order in which calls of the same slot take effect (of a single server:
- * all calls).
+ * all calls), where it is not free.
  *
  *     BEGUN -> [sent] -> DONE (a reply, of any kind, or an error)
  *       ^         |
@@ -26,6 +26,7 @@ struct nadb_redis_call {
     uint32_t slot;
     bool is_write;      /* must not be executed twice */
     bool can_be_parted; /* its keys may be asked for one by one, where they cannot together */
+    bool is_apart;      /* no other call has to do with its keys: the order of both is free */
     /* the outcome */
     redisReply *reply; /* owned; NULL: err says why */
     enum nadb_err err;

@@ -1,7 +1,9 @@
 /* Names in the engine.
  *
- *     <prefix>{<partition>}r:<space><key>   a record (record.h), a string with the engine's expiry
- *     <prefix>{<partition>}k:<space>        its keys, by the time they end; +inf: never
+ *     <prefix>{<partition>}r:<space><key>   a full record (record.h), with the engine's expiry
+ *     <prefix>{<partition>}p:<space><key>   a plain one
+ *     <prefix>{<partition>}k:<space>        its keys: of full records, by the time they end, +inf:
+ *                                           never; of plain ones, by -1 - the time of creation
  *     <prefix>{<partition>}t:<space><tag>   keys that carry a tag, by the time they end
  *     <prefix>{<partition>}T:<space>        tags that have such a set
  *     <prefix>{<partition>}e:<space>        't<tag>', 'a' (everything), 'h' (the newest that is

@@ -7,7 +7,7 @@
 #include "src/base/parse.h"
 #include "src/base/random.h"
 
-#define FORMAT 1u
+#define FORMAT 2u
 
 /* Of a stamp: the rest is the writer's number. */
 #define STAMP_BITS  40
@@ -139,7 +139,7 @@ static enum nadb_err check_meta(
         return nadb_error_set(
             reterr, NADB_EFORMAT, 0, "engine: '%smeta' is not what it should be", redis->prefix);
     }
-    if (format > FORMAT) {
+    if (format != FORMAT) {
         return nadb_error_set(reterr, NADB_EFORMAT, 0,
             "engine: the data is of format %" PRIu64 ", and this is format %u", format, FORMAT);
     }

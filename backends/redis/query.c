@@ -540,31 +540,21 @@ static bool read_program(struct query *query, struct nadb_redis_program *ret)
     return true;
 }
 
-/* key, record, seconds of idleness: what the script gives of one. */
-static bool add_found(
-    struct query *query, uint32_t partition, redisReply *const *parts, bool is_whole)
+/* key, bytes, time of creation (-1: in them), seconds of idleness: what the script gives of one. */
+static bool add_found(struct query *query, redisReply *const *parts, bool is_whole)
 {
     struct nadb_op *op = query->op;
-    struct nadb_redis_base base;
     struct nadb_found found;
-    struct nadb_slice key = text_of(parts[0]);
-    struct nadb_buf *name = &query->lane->scratch;
-    nadb_redis_make_base(query->redis, partition, &base);
-    name->len = 0;
-    if (!nadb_buf_append(name, base.text, base.len) || !nadb_buf_append(name, "r:", 2) ||
-        !nadb_buf_append(name, query->space, query->space_len) ||
-        !nadb_buf_append(name, key.data, key.len)) {
-        op->err = no_memory(query);
-        return false;
-    }
+    bool is_plain = parts[2]->integer >= 0;
+    const struct nadb_redis_bytes bytes = {
+        text_of(parts[1]), is_plain, is_plain ? (uint64_t)parts[2]->integer : 0};
     op->err = nadb_redis_found(
-        query->hold, text_of(parts[1]), nadb_buf_slice(name), is_whole, &found, &op->error);
+        query->hold, &bytes, op->place, text_of(parts[0]), is_whole, &found, &op->error);
     if (op->err != NADB_OK) {
         return false;
     }
-    found.entry.key = key;
-    if (op->wants_accessed) {
-        found.entry.accessed_s = nadb_redis_accessed(parts[2], &found.entry);
+    if (op->wants_times) {
+        found.entry.accessed_s = nadb_redis_accessed(parts[3], &found.entry);
     }
     return add_to_list(query, &found, sizeof(found));
 }
@@ -601,14 +591,15 @@ static void take_selection(struct query *query, const void *program, uint32_t fi
 {
     struct nadb_op *op = query->op;
     (void)program;
+    (void)first;
     for (size_t i = 0; i < query->lane->call_count; i++) {
         redisReply *reply = take_reply(query, i);
-        if (!is_list(query, reply, 1, 3)) {
+        if (!is_list(query, reply, 1, 4)) {
             return;
         }
         op->number += number_of(reply->element[0]);
-        for (size_t j = 1; j < reply->elements && op->number <= op->records_max; j += 3) {
-            if (!add_found(query, first + (uint32_t)i, &reply->element[j], wants_whole(op))) {
+        for (size_t j = 1; j < reply->elements && op->number <= op->records_max; j += 4) {
+            if (!add_found(query, &reply->element[j], wants_whole(op))) {
                 return;
             }
         }

@@ -21,9 +21,13 @@ _Static_assert(AT_CREATED_SUM == NADB_REDIS_RECORD_BEGIN, "the first part ends t
 _Static_assert(AT_STAMP == NADB_REDIS_RECORD_CREATED, "the second part ends there");
 _Static_assert(AT_HEAD_SUM + sizeof(uint32_t) == NADB_REDIS_RECORD_HEAD, "the head ends there");
 
-static uint64_t seed_of(struct nadb_slice name)
+uint64_t nadb_redis_identity(struct nadb_place place, struct nadb_slice key)
 {
-    return nadb_checksum64(name.data, name.len, NADB_REDIS_RECORD_FORMAT);
+    uint64_t seed = place.db;
+    if (place.name.len > 0) {
+        seed = nadb_checksum64(place.name.data, place.name.len, seed);
+    }
+    return nadb_checksum64(key.data, key.len, seed);
 }
 
 static uint32_t head_sum(const char *head, struct nadb_slice tags, uint64_t seed)
@@ -33,11 +37,16 @@ static uint32_t head_sum(const char *head, struct nadb_slice tags, uint64_t seed
     return tags.len == 0 ? (uint32_t)sum : nadb_checksum32(tags.data, tags.len, sum);
 }
 
-void nadb_redis_record_write(const struct nadb_redis_record *record, struct nadb_slice name,
-    char out[NADB_REDIS_RECORD_HEAD])
+/* Such that a script can make it, too. */
+static uint32_t created_sum(const char *head)
+{
+    return nadb_get_u32(head + AT_CREATED) + nadb_get_u32(head + AT_CREATED + sizeof(uint32_t));
+}
+
+void nadb_redis_record_write(
+    const struct nadb_redis_record *record, uint64_t seed, char out[NADB_REDIS_RECORD_HEAD])
 {
     const struct nadb_entry *entry = &record->entry;
-    uint64_t seed = seed_of(name);
     memset(out, 0, NADB_REDIS_RECORD_HEAD);
     out[AT_FORMAT] = NADB_REDIS_RECORD_FORMAT;
     out[AT_CODEC] = (char)entry->codec;
@@ -49,7 +58,7 @@ void nadb_redis_record_write(const struct nadb_redis_record *record, struct nadb
     nadb_put_u32(out + AT_VALUE_SUM, nadb_checksum32(entry->value.data, entry->value.len, seed));
     nadb_put_u32(out + AT_HEAD_SUM, head_sum(out, entry->tags, seed));
     nadb_put_u64(out + AT_CREATED, entry->created_ms);
-    nadb_put_u32(out + AT_CREATED_SUM, nadb_checksum32(out + AT_CREATED, sizeof(uint64_t), seed));
+    nadb_put_u32(out + AT_CREATED_SUM, created_sum(out));
 }
 
 size_t nadb_redis_record_head_len(struct nadb_slice bytes)
@@ -85,34 +94,52 @@ static bool is_value_right(const struct nadb_entry *entry, uint32_t sum, uint64_
            (is_raw ? entry->value.len == entry->raw_len : entry->value.len < entry->raw_len);
 }
 
-bool nadb_redis_record_read(
-    struct nadb_slice bytes, struct nadb_slice name, bool is_whole, struct nadb_redis_record *ret)
+/* A head and what is behind it; `rest` begins with the tags. */
+static bool read_parts(const char *head, struct nadb_slice rest, size_t tags_len, uint64_t seed,
+    bool is_whole, struct nadb_redis_record *ret)
 {
-    size_t head_len = nadb_redis_record_head_len(bytes);
-    if (head_len == 0 || head_len > bytes.len) {
-        return false;
-    }
-    const char *head = bytes.data;
-    uint64_t seed = seed_of(name);
     struct nadb_entry entry = {
         .kind = NADB_ENTRY_PUT,
         .codec = (enum nadb_codec)(unsigned char)head[AT_CODEC],
         .raw_len = nadb_get_u32(head + AT_RAW_LEN),
-        .tags = {head + NADB_REDIS_RECORD_HEAD, head_len - NADB_REDIS_RECORD_HEAD},
-        .value = {head + head_len, is_whole ? bytes.len - head_len : 0},
+        .tags = {rest.data, tags_len},
+        .value = {rest.data + tags_len, is_whole ? rest.len - tags_len : 0},
         .created_ms = nadb_get_u64(head + AT_CREATED),
         .updated_ms = nadb_get_u64(head + AT_UPDATED),
         .expire_ms = nadb_get_u64(head + AT_EXPIRE),
     };
     if (entry.codec > NADB_CODEC_ZLIB ||
         nadb_get_u32(head + AT_HEAD_SUM) != head_sum(head, entry.tags, seed) ||
-        nadb_get_u32(head + AT_CREATED_SUM) !=
-            nadb_checksum32(head + AT_CREATED, sizeof(uint64_t), seed) ||
-        !is_packed(entry.tags) ||
+        nadb_get_u32(head + AT_CREATED_SUM) != created_sum(head) || !is_packed(entry.tags) ||
         (is_whole && !is_value_right(&entry, nadb_get_u32(head + AT_VALUE_SUM), seed))) {
         return false;
     }
     ret->stamp = nadb_get_u64(head + AT_STAMP);
     ret->entry = entry;
     return ret->stamp != 0;
+}
+
+bool nadb_redis_record_read(
+    struct nadb_slice bytes, uint64_t identity, bool is_whole, struct nadb_redis_record *ret)
+{
+    size_t head_len = nadb_redis_record_head_len(bytes);
+    if (head_len == 0 || head_len > bytes.len) {
+        return false;
+    }
+    struct nadb_slice rest = {
+        bytes.data + NADB_REDIS_RECORD_HEAD, bytes.len - NADB_REDIS_RECORD_HEAD};
+    return read_parts(bytes.data, rest, head_len - NADB_REDIS_RECORD_HEAD, identity, is_whole, ret);
+}
+
+bool nadb_redis_record_read_plain(
+    struct nadb_slice bytes, uint64_t identity, bool is_whole, struct nadb_redis_record *ret)
+{
+    char head[NADB_REDIS_RECORD_HEAD] = {NADB_REDIS_RECORD_FORMAT};
+    if (bytes.len < NADB_REDIS_PLAIN_HEAD) {
+        return false;
+    }
+    memcpy(head + NADB_REDIS_RECORD_CREATED, bytes.data, NADB_REDIS_PLAIN_HEAD);
+    struct nadb_slice rest = {
+        bytes.data + NADB_REDIS_PLAIN_HEAD, bytes.len - NADB_REDIS_PLAIN_HEAD};
+    return read_parts(head, rest, 0, identity, is_whole, ret);
 }

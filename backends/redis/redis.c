@@ -125,6 +125,7 @@ static struct nadb_backend *redis_new_instance(const struct nadb_backend_opts *o
     redis->timeout_ms = opts->timeout_ms > 0 ? opts->timeout_ms : TIMEOUT_DEFAULT_MS;
     /* One more for tend, and one for what takes the engine long. */
     redis->lane_count = (opts->pool_size > 0 ? opts->pool_size : 1) + 2;
+    nadb_redis_hints_init(&redis->hints);
     read_urls(redis, opts);
     check_opts(redis);
     init_locks(redis);
@@ -213,6 +214,7 @@ static void redis_free(struct nadb_backend *backend)
     struct nadb_redis *redis = redis_of(backend);
     nadb_redis_ear_fini(&redis->ear);
     close_lanes(redis);
+    nadb_redis_hints_fini(&redis->hints);
     (void)pthread_mutex_destroy(&redis->lock); /* fails only while it is in use, as the next */
     (void)pthread_cond_destroy(&redis->lane_freed);
     nadb_mem_free(redis->prefix);
@@ -341,6 +343,9 @@ static size_t run_other(struct nadb_redis *redis, struct nadb_redis_lane *lane,
         return len;
     }
     nadb_redis_run_query(redis, lane, settings, ops[0]);
+    if (ops[0]->kind == NADB_OP_CLEAR) {
+        nadb_redis_hints_forget(&redis->hints);
+    }
     return 1;
 }
 

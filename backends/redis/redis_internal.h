@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "backends/redis/hints.h"
 #include "backends/redis/lane.h"
 #include "backends/redis/names.h"
 
@@ -56,7 +57,7 @@ struct nadb_redis {
     struct nadb_shared_stats stats;
 
     atomic_uint_fast64_t next_stamp; /* writer << STAMP_BITS | counter */
-    atomic_int big_commits;          /* that still go without groups (batch.c) */
+    struct nadb_redis_hints hints;   /* has its own rules */
     uint64_t notice_us;              /* when open last said that it waits; open only */
     struct nadb_redis_sweep sweep;   /* of tend, which is never called twice at once */
     struct nadb_redis_ear ear;       /* of listen, likewise; its wake_fd anybody's */
@@ -120,11 +121,18 @@ void nadb_redis_run_publish(struct nadb_redis *redis, struct nadb_redis_lane *la
 void nadb_redis_run_query(struct nadb_redis *redis, struct nadb_redis_lane *lane,
     const struct nadb_shared_settings *settings, struct nadb_op *op);
 
-/* Turns the bytes of a record into what is handed out; `name` is that of the record. With
- * `is_whole` the value is among them, and is expanded into `hold`. */
+/* A record as the engine gave it. */
+struct nadb_redis_bytes {
+    struct nadb_slice bytes;
+    bool is_plain;
+    uint64_t created_ms; /* of a plain one, which does not say; 0: not known */
+};
+
+/* Turns them into what is handed out. With `is_whole` the value is among them, and is expanded into
+ * `hold`. */
 NADB_MUST_CHECK enum nadb_err nadb_redis_found(struct nadb_redis_hold *hold,
-    struct nadb_slice bytes, struct nadb_slice name, bool is_whole, struct nadb_found *ret,
-    struct nadb_error *reterr);
+    const struct nadb_redis_bytes *bytes, struct nadb_place place, struct nadb_slice key,
+    bool is_whole, struct nadb_found *ret, struct nadb_error *reterr);
 
 /* When it was used last: `idle` as OBJECT IDLETIME gives it, or no such thing. */
 uint32_t nadb_redis_accessed(const redisReply *idle, const struct nadb_entry *entry);

@@ -6,6 +6,7 @@
 
 enum nadb_redis_script_id {
     NADB_REDIS_COMMIT,
+    NADB_REDIS_LOOK,
     NADB_REDIS_SELECT,
     NADB_REDIS_CLEAR,
     NADB_REDIS_EPOCH,

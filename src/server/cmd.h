@@ -46,6 +46,7 @@ enum nadb_cmd_flag {
     NADB_CMD_NOSCRIPT = 1 << 14,  /* not for scripts; COMMAND shows it */
     NADB_CMD_LISTENING = 1 << 15, /* allowed to a subscriber that speaks RESP2 */
     NADB_CMD_VALUE = 1 << 16,     /* needs the values of its keys in memory; see values.h */
+    NADB_CMD_TIMES = 1 << 17,     /* needs to know when its first key was created */
 };
 
 /* One row; const data generated from commands.def. */

@@ -48,6 +48,7 @@ enum nadb_cmd_status nadb_cmd_meta(struct nadb_call *call)
     if (rec == NULL) {
         return nadb_reply_null(call);
     }
+    nadb_store_want_times(call->store, call->keyspace, &call->first_key);
     nadb_reply_meta(call, rec);
     return NADB_CMD_DONE;
 }

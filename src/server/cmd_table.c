@@ -24,6 +24,7 @@ enum {
     PUBSUB = NADB_CMD_PUBSUB,
     LISTENING = NADB_CMD_LISTENING,
     VALUE = NADB_CMD_VALUE,
+    TIMES = NADB_CMD_TIMES,
 };
 
 #define ROW(row_name, row_handler, row_container, row_arity, row_flags, keys, first, last, step,   \

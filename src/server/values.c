@@ -209,14 +209,20 @@ static void ask_for_keys(struct nadb_attempt *attempt, struct nadb_client *clien
         return;
     }
     bool has_valued = keys_of(cmd, argv, argc, &valued);
-    bool is_change = (cmd->flags & NADB_CMD_WRITE) && all.first == all.last && !client->is_multi;
+    bool is_change = (cmd->flags & NADB_CMD_WRITE) && !(cmd->flags & NADB_CMD_TIMES) &&
+                     all.first == all.last && !client->is_multi;
     for (size_t i = all.first; i <= all.last; i += all.step) {
         struct nadb_key key = i == all.first && first != NULL
                                   ? *first
                                   : nadb_store_key(client->server->store, argv[i]);
-        unsigned flags = has_valued && i <= valued.last ? NADB_ASK_VALUE : 0;
-        nadb_attempt_ask(
-            attempt, client->keyspace, &key, flags | (is_change ? NADB_ASK_CHANGE : 0));
+        unsigned flags = is_change ? NADB_ASK_CHANGE : 0;
+        if (has_valued && i <= valued.last) {
+            flags |= NADB_ASK_VALUE;
+        }
+        if ((cmd->flags & NADB_CMD_TIMES) && i == all.first) {
+            flags |= NADB_ASK_TIMES;
+        }
+        nadb_attempt_ask(attempt, client->keyspace, &key, flags);
     }
 }
 
@@ -225,6 +231,7 @@ void nadb_values_ask_for(struct nadb_attempt *attempt, const struct nadb_call *c
     struct nadb_client *client = call->client;
     if (call->cmd != nadb_cmd_at(NADB_ROW_EXEC)) {
         ask_for_keys(attempt, client, call->cmd, call->argv, call->argc, &call->first_key);
+        nadb_attempt_fetch(attempt);
         return;
     }
     size_t near = count_near(client);
@@ -234,4 +241,5 @@ void nadb_values_ask_for(struct nadb_attempt *attempt, const struct nadb_call *c
             ask_for_keys(attempt, client, queued->cmd, queued->argv, queued->argc, NULL);
         }
     }
+    nadb_attempt_fetch(attempt);
 }

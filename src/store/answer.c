@@ -341,7 +341,7 @@ static const struct nadb_op *select_keys(struct nadb_store *store, struct nadb_k
             .kind = NADB_OP_SELECT,
             .selector = nadb_buf_slice(&packed),
             .wants_records = wants_records,
-            .wants_accessed = wants_records,
+            .wants_times = wants_records,
             .records_max = SELECT_MAX,
         };
         op = nadb_answer__of(store, keyspace, &question);

@@ -174,7 +174,7 @@ static void fetch(struct nadb_item *item)
     op->place = place_of(item->keyspace);
     op->key = nadb_slice_of(item->key, item->key_len);
     op->wants_value = item->wants_value;
-    op->wants_accessed = !item->wants_value || item->wants_accessed;
+    op->wants_times = !item->wants_value || item->wants_times;
     nadb_ask__send(store, &item->ask);
 }
 
@@ -310,11 +310,23 @@ void nadb_attempt_ask(struct nadb_attempt *attempt, struct nadb_keyspace *keyspa
     const struct nadb_key *key, unsigned flags)
 {
     struct nadb_item *item = get_item(attempt, keyspace, key);
-    bool was_enough = item->wants_value || !(flags & NADB_ASK_VALUE);
+    bool had_times = item->wants_times || !item->wants_value;
+    bool was_enough = (item->wants_value || !(flags & NADB_ASK_VALUE)) &&
+                      (had_times || !(flags & NADB_ASK_TIMES));
     item->wants_value |= (flags & NADB_ASK_VALUE) != 0;
+    item->wants_times |= (flags & NADB_ASK_TIMES) != 0;
     item->wants_claim |= (flags & NADB_ASK_CHANGE) != 0;
-    if (found_of(item) == NULL || !was_enough) {
-        fetch(item);
+    item->must_fetch |= found_of(item) == NULL || !was_enough;
+}
+
+void nadb_attempt_fetch(struct nadb_attempt *attempt)
+{
+    for (size_t i = 0; i < attempt->item_count; i++) {
+        struct nadb_item *item = attempt->items[i];
+        if (item->must_fetch) {
+            item->must_fetch = false;
+            fetch(item);
+        }
     }
 }
 
@@ -430,7 +442,8 @@ static void add_change(struct nadb_store *store, struct nadb_commit *commit,
     if (rec == NULL) {
         return;
     }
-    change->keeps_created = !item->is_seen && !item->has_own_times;
+    bool is_created_known = item->is_seen && rec->created_ms != 0;
+    change->keeps_created = !is_created_known && !item->has_own_times;
     change->stamp = store->backend_ops->shared->new_stamp(store->backend);
     change->entry.kind = NADB_ENTRY_PUT;
     change->entry.key = nadb_rec_key(rec);
@@ -602,7 +615,8 @@ nadb_index_slot nadb_shared__look(
         return slot_of(item); /* it sees what it did itself */
     }
     if (item->ask.state == NADB_ASK_BLANK && item->taken == NULL) {
-        item->wants_value = true; /* nobody knew of it: it may be all that is needed */
+        /* Nobody knew of it: that may be all that is needed. */
+        item->wants_value = item->wants_times = true;
     }
     item->is_seen |= is_here(attempt, item);
     return slot_of(item);
@@ -665,13 +679,35 @@ bool nadb_shared__wants_value(
         return true;
     }
     bool had_value = has_value(item);
-    item->wants_value = item->wants_accessed = true;
+    item->wants_value = item->wants_times = true;
     if (!is_here(attempt, item)) {
         return false;
     }
     if (found_of(item)->stamp != 0 && !had_value) {
         /* It has no value yet: that comes with the next run. */
         item->wants_claim = false;
+        fetch(item);
+        nadb_attempt__miss(attempt);
+        return false;
+    }
+    return true;
+}
+
+bool nadb_shared__wants_times(
+    struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key)
+{
+    struct nadb_attempt *attempt = running(store);
+    struct nadb_item *item = get_item(attempt, space->owner, key);
+    if (item->is_changed) {
+        return true;
+    }
+    bool had_times = item->taken == NULL && item->ask.op.wants_times;
+    item->wants_times = true;
+    if (!is_here(attempt, item)) {
+        return false;
+    }
+    if (found_of(item)->stamp != 0 && !had_times) {
+        NADB_ASSERT(item->taken == NULL); /* what is taken is for commands that keep the times */
         fetch(item);
         nadb_attempt__miss(attempt);
         return false;

@@ -51,12 +51,17 @@ void nadb_attempt_free(
 
 enum nadb_ask_flag {
     NADB_ASK_VALUE = 1 << 0,  /* the command needs the value, too */
-    NADB_ASK_CHANGE = 1 << 1, /* it will change the key, the only one that it asks for */
+    NADB_ASK_CHANGE = 1 << 1, /* it will change the key, the only one that it asks for, and keep
+                                 the time of its creation */
+    NADB_ASK_TIMES = 1 << 2,  /* it needs to know when the key was created */
 };
 
-/* The command will look at this key. */
+/* The command will look at this key; of a key that is named more than once, all flags count. */
 void nadb_attempt_ask(struct nadb_attempt *attempt, struct nadb_keyspace *keyspace,
     const struct nadb_key *key, unsigned flags);
+
+/* All keys have been named: fetches what is not here. */
+void nadb_attempt_fetch(struct nadb_attempt *attempt);
 
 /* Is something of it under way? When that ends, the `admit` event comes. */
 bool nadb_attempt_is_waiting(const struct nadb_attempt *attempt);

@@ -637,12 +637,23 @@ bool nadb_store_expire(struct nadb_store *store, struct nadb_keyspace *keyspace,
     return true;
 }
 
+void nadb_store_want_times(
+    struct nadb_store *store, struct nadb_keyspace *keyspace, const struct nadb_key *key)
+{
+    if (store->shared != NULL) {
+        (void)nadb_shared__wants_times(store, keyspace->space, key); /* the attempt is told */
+    }
+}
+
 enum nadb_err nadb_store_copy(struct nadb_store *store, struct nadb_keyspace *from_keyspace,
     const struct nadb_key *from, struct nadb_keyspace *to_keyspace, const struct nadb_key *to,
     bool is_move)
 {
     nadb_index_slot slot = nadb_change__find_live(store, from_keyspace->space, from);
     NADB_ASSERT(slot != NULL && to->name.len <= NADB_KEY_LEN_MAX);
+    if (is_move) {
+        nadb_store_want_times(store, from_keyspace, from);
+    }
     struct nadb_rec *rec = nadb_index_rec(slot);
     struct nadb_rec *copy = clone(rec, to->name, nadb_rec_expire_ms(rec), share_tags(rec));
     nadb_index_slot to_slot = nadb_change__find_live(store, to_keyspace->space, to);

@@ -73,6 +73,7 @@ static struct nadb_found *found_by(const struct nadb_change *change)
         char *at = (char *)(found + 1);
         found->stamp = change->stamp;
         found->entry = *entry;
+        found->entry.created_ms = change->keeps_created ? 0 : entry->created_ms; /* 0: not known */
         found->entry.key = nadb_slice_copy_to(&at, entry->key);
         found->entry.value = nadb_slice_copy_to(&at, entry->value);
         found->entry.tags = nadb_slice_copy_to(&at, entry->tags);
@@ -86,7 +87,7 @@ static struct nadb_found *take_from(const struct nadb_item *holder)
 {
     const struct nadb_attempt *attempt = holder->ask.attempt;
     const struct nadb_commit *commit = attempt->commit;
-    if (commit == NULL || commit->ask.op.change_count != 1 || commit->changes->keeps_created) {
+    if (commit == NULL || commit->ask.op.change_count != 1) {
         return NULL;
     }
     bool is_under_way = commit->ask.state == NADB_ASK_UNDER_WAY;

@@ -24,8 +24,9 @@ struct nadb_item {
     struct nadb_ask ask;            /* FETCH */
     struct nadb_keyspace *keyspace; /* referenced */
     uint64_t hash;
-    bool wants_value, wants_accessed; /* the next fetch must bring it */
-    bool is_seen;                     /* the handler has looked at it: the commit depends on it */
+    bool wants_value, wants_times; /* the next fetch must bring it */
+    bool must_fetch;               /* when all keys have been named */
+    bool is_seen;                  /* the handler has looked at it: the commit depends on it */
     bool is_changed;
     bool has_own_times; /* the handler said when it was created */
     uint64_t slot;      /* during a run: of its record, as the index has slots; 0: there is none */

@@ -210,6 +210,11 @@ const struct nadb_rec *nadb_store_read(
 const struct nadb_rec *nadb_store_peek(
     struct nadb_store *store, struct nadb_keyspace *keyspace, const struct nadb_key *key);
 
+/* What was read or peeked at must tell when it was created: a shared backend says so only when it
+ * is asked, so the command may have to run again. */
+void nadb_store_want_times(
+    struct nadb_store *store, struct nadb_keyspace *keyspace, const struct nadb_key *key);
+
 enum nadb_fetch {
     NADB_FETCH_READY,   /* the value is in memory, or there is no such key */
     NADB_FETCH_PENDING, /* it is being read: try again after the `admit` event */

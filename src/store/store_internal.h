@@ -633,6 +633,10 @@ void nadb_shared__note_times(
 bool nadb_shared__wants_value(
     struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key);
 
+/* The same of the times of its record; else they mean nothing, and the handler runs again. */
+bool nadb_shared__wants_times(
+    struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key);
+
 /* What the key's record is told apart by, for WATCH; 0 also while it is not known. */
 uint64_t nadb_shared__stamp(
     struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key);

@@ -432,7 +432,7 @@ CLAUSE(a_header_alone_has_all_but_the_value)
     const char *keys[] = {"few", "many"};
     for (size_t i = 0; i < 2; i++) {
         struct nadb_op op = {
-            .kind = NADB_OP_FETCH, .key = nadb_slice_cstr(keys[i]), .wants_accessed = i == 1};
+            .kind = NADB_OP_FETCH, .key = nadb_slice_cstr(keys[i]), .wants_times = i == 1};
         run_well(subject, &op);
         cr_assert_neq(op.found->stamp, 0);
         cr_assert_eq(op.found->value_len, 10);
@@ -472,7 +472,7 @@ CLAUSE(a_big_value_is_compressed_and_comes_back)
     for (unsigned i = 0; i < PARTITIONS * subject->engine_count; i++) {
         char command[96];
         (void)snprintf(
-            command, sizeof(command), "STRLEN %s{%u}r:0:big", subject->prefix, i % PARTITIONS);
+            command, sizeof(command), "STRLEN %s{%u}p:0:big", subject->prefix, i % PARTITIONS);
         long long number = nadb_engine_number(&subject->engines[i / PARTITIONS], command);
         kept = number > kept ? number : kept;
     }
@@ -523,7 +523,7 @@ CLAUSE(a_record_that_is_damaged_is_not_handed_out_and_can_be_replaced)
     struct nadb_op op = fetch_of("k");
     run_all(subject, &op, 1);
     cr_assert_eq(op.err, NADB_ECORRUPT);
-    cr_assert_not_null(strstr(op.error.text, "r:0:k"));
+    cr_assert_not_null(strstr(op.error.text, "0:k: no record"));
     free_all(subject, &op, 1);
     put(subject, "k", "new", "b,c");
     expect(subject, "k", "new");
@@ -602,6 +602,7 @@ CLAUSE(a_blind_put_keeps_the_time_of_creation)
     change.entry.value = NADB_SLICE("2");
     commit(subject, &change, 1);
     struct nadb_op op = fetch_of("k");
+    op.wants_times = true;
     run_well(subject, &op);
     cr_assert_eq(op.found->entry.created_ms, 5);
     free_all(subject, &op, 1);
@@ -610,6 +611,218 @@ CLAUSE(a_blind_put_keeps_the_time_of_creation)
     run_well(subject, &op);
     cr_assert_eq(op.found->entry.created_ms, 6);
     free_all(subject, &op, 1);
+}
+
+/* ---- the two kinds of records ---- */
+
+#define WALK_KEYS   6
+#define WALK_OPS    24
+#define WALK_ROUNDS 400
+
+/* What a key should have. */
+struct walk_key {
+    bool is_there, has_tag, ends;
+    unsigned value;
+    uint64_t created_ms;
+};
+
+/* An operation, what it needs, and what its outcome should be. */
+struct walk_op {
+    struct nadb_change change;
+    char value[12];
+    struct walk_key seen; /* FETCH */
+};
+
+struct walk {
+    struct subject *subject;
+    struct nadb_rng rng;
+    struct walk_key keys[WALK_KEYS];
+    struct nadb_op ops[WALK_OPS];
+    struct walk_op parts[WALK_OPS];
+    uint64_t end_ms;
+    unsigned values;
+};
+
+static const char *const walk_names[WALK_KEYS] = {"a", "b", "{x}c", "{x}d", "", "f"};
+
+/* One more change of the key, and what it makes of it. */
+static void walk_change(struct walk *walk, struct walk_op *part, size_t key)
+{
+    struct walk_key *state = &walk->keys[key];
+    uint64_t kind = nadb_rng_below(&walk->rng, 8);
+    if (kind == 0) {
+        part->change = delete_change(walk->subject, walk_names[key]);
+        state->is_there = false;
+        return;
+    }
+    struct walk_key next = {.is_there = true,
+        .has_tag = kind == 1 || kind == 2,
+        .ends = kind == 2 || kind == 3,
+        .value = ++walk->values,
+        .created_ms = 1000 + walk->values};
+    (void)snprintf(part->value, sizeof(part->value), "%u", next.value);
+    part->change = put_change(walk->subject, walk_names[key], nadb_slice_cstr(part->value),
+        next.has_tag ? "t" : "", next.ends ? walk->end_ms : 0);
+    part->change.entry.created_ms = next.created_ms;
+    part->change.keeps_created = kind != 4;
+    if (state->is_there && kind != 4) {
+        next.created_ms = state->created_ms;
+    }
+    *state = next;
+}
+
+static void walk_fill(struct walk *walk, size_t index)
+{
+    struct nadb_op *op = &walk->ops[index];
+    struct walk_op *part = &walk->parts[index];
+    size_t key = (size_t)nadb_rng_below(&walk->rng, WALK_KEYS);
+    if (nadb_rng_below(&walk->rng, 2) == 0) {
+        walk_change(walk, part, key);
+        *op = commit_of(&part->change, 1);
+        return;
+    }
+    *op = fetch_of(walk_names[key]);
+    op->wants_value = nadb_rng_below(&walk->rng, 4) > 0;
+    op->wants_times = nadb_rng_below(&walk->rng, 4) == 0;
+    part->seen = walk->keys[key];
+}
+
+static void walk_check(const struct nadb_op *op, const struct walk_op *part)
+{
+    cr_assert_eq(op->err, NADB_OK, "%s", op->error.text);
+    if (op->kind != NADB_OP_FETCH) {
+        cr_assert_not(op->is_conflict);
+        return;
+    }
+    const struct walk_key *seen = &part->seen;
+    const struct nadb_entry *entry = &op->found->entry;
+    cr_assert_eq(op->found->stamp != 0, seen->is_there, "%.*s", (int)op->key.len, op->key.data);
+    if (!seen->is_there) {
+        return;
+    }
+    char value[12];
+    (void)snprintf(value, sizeof(value), "%u", seen->value);
+    cr_assert_eq(op->found->value_len, strlen(value));
+    cr_assert(!op->wants_value || nadb_slice_eq(entry->value, nadb_slice_cstr(value)));
+    cr_assert_eq(entry->tags.len > 0, seen->has_tag);
+    cr_assert_eq(entry->expire_ms > 0, seen->ends);
+    cr_assert(entry->created_ms == seen->created_ms || (entry->created_ms == 0 && !op->wants_times),
+        "%" PRIu64 " in place of %" PRIu64, entry->created_ms, seen->created_ms);
+}
+
+/* The indexes say the same as the records. */
+static void walk_count(struct walk *walk)
+{
+    struct subject *subject = walk->subject;
+    uint64_t there = 0;
+    uint64_t tagged = 0;
+    uint64_t ending = 0;
+    for (size_t i = 0; i < WALK_KEYS; i++) {
+        const struct walk_key *key = &walk->keys[i];
+        there += key->is_there;
+        tagged += key->is_there && key->has_tag;
+        ending += key->is_there && key->ends;
+    }
+    struct nadb_op count = {.kind = NADB_OP_COUNT};
+    run_well(subject, &count);
+    cr_assert_eq(count.number, there);
+    cr_assert_eq(there > 0 ? count.spaces[0].expires : 0, ending);
+    free_all(subject, &count, 1);
+    cr_assert_eq(count_tag(subject, "t"), tagged);
+    struct nadb_op all = {.kind = NADB_OP_SELECT,
+        .selector = select_text(subject, "*", NULL),
+        .wants_records = true,
+        .wants_times = true,
+        .records_max = WALK_KEYS};
+    run_well(subject, &all);
+    cr_assert_eq(all.found_count, there);
+    for (size_t i = 0; i < all.found_count; i++) {
+        size_t key = 0;
+        while (!nadb_slice_eq(nadb_slice_cstr(walk_names[key]), all.found[i].entry.key)) {
+            cr_assert_lt(++key, WALK_KEYS);
+        }
+        cr_assert_eq(all.found[i].entry.created_ms, walk->keys[key].created_ms);
+    }
+    free_all(subject, &all, 1);
+    struct nadb_op some = {.kind = NADB_OP_RANDOM, .count = nadb_rng_next(&walk->rng)};
+    run_well(subject, &some);
+    cr_assert_eq(some.key_count, there > 0);
+    free_all(subject, &some, 1);
+}
+
+CLAUSE(records_of_both_kinds_take_each_others_place_through_two_that_know_nothing_of_each_other)
+{
+    struct nadb_error error;
+    struct nadb_backend *ours = subject->backend;
+    struct nadb_backend *others = new_instance(subject, PARTITIONS);
+    struct nadb_backend_open_info info;
+    cr_assert_eq(subject->ops->open(others, &info, &error), NADB_OK, "%s", error.text);
+    static struct walk walk;
+    walk = (struct walk){.subject = subject, .end_ms = now_ms() + 1000000};
+    nadb_rng_seed(&walk.rng, 11);
+    for (unsigned round = 0; round < WALK_ROUNDS; round++) {
+        size_t mark = subject->memory.len;
+        size_t count = 1 + (size_t)nadb_rng_below(&walk.rng, round % 2 == 0 ? 2 : WALK_OPS);
+        subject->backend = nadb_rng_below(&walk.rng, 2) == 0 ? ours : others;
+        for (size_t i = 0; i < count; i++) {
+            walk_fill(&walk, i);
+        }
+        run_all(subject, walk.ops, count);
+        for (size_t i = 0; i < count; i++) {
+            walk_check(&walk.ops[i], &walk.parts[i]);
+        }
+        free_all(subject, walk.ops, count);
+        if (round % 8 == 0) {
+            walk_count(&walk);
+        }
+        subject->memory.len = mark;
+    }
+    subject->backend = ours;
+    cr_assert_eq(subject->ops->close(others, NULL), NADB_OK);
+    subject->ops->free(others);
+}
+
+CLAUSE(what_is_known_to_be_plain_takes_one_command_and_one_round_trip)
+{
+    char command[] = "CONFIG RESETSTAT";
+    char out[8192];
+    struct nadb_change changes[3];
+    struct nadb_op ops[6];
+    const char *keys[] = {"a", "b", "c"};
+    for (unsigned round = 0; round < 3; round++) {
+        struct nadb_shared_stats before;
+        struct nadb_shared_stats after;
+        subject->ops->shared->stats(subject->backend, &before);
+        nadb_engine_ask(&subject->engines[0], command, out, sizeof(out));
+        for (size_t i = 0; i < 3; i++) {
+            changes[i] = put_change(subject, keys[i], NADB_SLICE("v"), "", 0);
+            changes[i].keeps_created = true;
+            ops[i] = commit_of(&changes[i], 1);
+        }
+        run_all(subject, ops, 3);
+        for (size_t i = 0; i < 3; i++) {
+            ops[3 + i] = fetch_of(keys[i]);
+            cr_assert_eq(ops[i].err, NADB_OK, "%s", ops[i].error.text);
+        }
+        run_all(subject, ops + 3, 3);
+        free_all(subject, ops, 6);
+        subject->ops->shared->stats(subject->backend, &after);
+        nadb_engine_ask(&subject->engines[0], "INFO commandstats", out, sizeof(out));
+        bool is_script = strstr(out, "cmdstat_evalsha:") != NULL;
+        cr_assert(is_cluster(subject) || is_script == (round != 1), "round %u: %s", round, out);
+        cr_assert_eq(after.round_trips - before.round_trips, round < 2 ? 2 : 3);
+        if (round == 1) {
+            /* Somebody else removes them: found out, and made again. */
+            struct nadb_backend *ours = subject->backend;
+            open_subject(subject);
+            for (size_t i = 0; i < 3; i++) {
+                delete (subject, keys[i]);
+            }
+            close_subject(subject);
+            subject->backend = ours;
+        }
+    }
+    cr_assert_eq(count_keys(subject), 3);
 }
 
 /* ---- commits ---- */
@@ -649,7 +862,7 @@ CLAUSE(operations_of_a_run_on_a_key_take_effect_in_order)
         fetch_of("k"), fetch_of("other"), commit_of(&gone, 1), fetch_of("k"), commit_of(&one, 1),
         fetch_of("k")};
     ops[2].wants_value = false;
-    ops[2].wants_accessed = true;
+    ops[2].wants_times = true;
     run_all(subject, ops, NADB_ARRAY_LEN(ops));
     const char *values[] = {NULL, "", "1", "", "2", NULL, "", NULL, "", "1"};
     for (size_t i = 0; i < NADB_ARRAY_LEN(ops); i++) {
@@ -759,6 +972,7 @@ CLAUSE(blind_puts_in_place_of_what_has_tags_or_a_deadline_keep_the_index_exact)
     for (size_t i = 0; i < 4; i++) {
         cr_assert_eq(ops[i].err, NADB_OK, "%s", ops[i].error.text);
         struct nadb_op op = fetch_of(keys[i]);
+        op.wants_times = true;
         run_well(subject, &op);
         cr_assert_eq(op.found->entry.created_ms, i == 3 ? 5 : 1000, "%s", keys[i]);
         cr_assert_eq(op.found->entry.expire_ms, 0);
@@ -1067,7 +1281,7 @@ CLAUSE(selectors_select_as_the_store_does)
             .selector = select_text(subject, cases[i].text, cases[i].pattern),
             .wants_records = true,
             .wants_value = i % 2 == 0,
-            .wants_accessed = i % 3 == 0,
+            .wants_times = i % 3 == 0,
             .records_max = i % 4 == 3 ? 25 : 1000};
         run_well(subject, &op);
         cr_assert_eq(op.number, cases[i].count);
@@ -1078,7 +1292,7 @@ CLAUSE(selectors_select_as_the_store_does)
             cr_assert(!op.wants_value || found->entry.value.len == found->value_len);
             cr_assert(!op.wants_value || nadb_slice_eq(found->entry.value, NADB_SLICE("v")) ||
                       nadb_slice_eq(found->entry.value, found->entry.key));
-            cr_assert(!op.wants_accessed || found->entry.accessed_s > 1000000);
+            cr_assert(!op.wants_times || found->entry.accessed_s > 1000000);
         }
         free_all(subject, &op, 1);
     }
@@ -1104,6 +1318,7 @@ CLAUSE(an_invalidation_removes_what_is_selected_and_nothing_else)
     cr_assert_eq(invalidate(subject, "all", NULL).number, 20);
     cr_assert_eq(count_names(subject, "t:"), 0);
     cr_assert_eq(count_names(subject, "r:"), 0);
+    cr_assert_eq(count_names(subject, "p:"), 0);
     cr_assert_eq(invalidate(subject, "all", NULL).number, 0);
 }
 
@@ -1632,6 +1847,8 @@ static const struct {
     ROW(a_record_changes_its_name_in_one_commit),
     ROW(the_last_of_several_changes_of_a_key_in_a_commit_counts),
     ROW(a_blind_put_keeps_the_time_of_creation),
+    ROW(records_of_both_kinds_take_each_others_place_through_two_that_know_nothing_of_each_other),
+    ROW(what_is_known_to_be_plain_takes_one_command_and_one_round_trip),
     ROW(a_check_that_does_not_hold_leaves_everything_as_it_was),
     ROW(operations_of_a_run_on_a_key_take_effect_in_order),
     ROW(hundreds_of_operations_of_a_run_each_have_their_outcome),
@@ -1763,6 +1980,14 @@ static void move_slot(struct subject *subject)
         cr_assert_neq(both[i].found->stamp, 0);
     }
     free_all(subject, both, 2);
+    struct nadb_op around[] = {fetch_of("k"), fetch_of("{k}2"), fetch_of("{k}2")};
+    around[1].wants_value = false; /* by a script: not while it is here and there */
+    run_all(subject, around, 3);
+    for (size_t i = 0; i < 3; i++) {
+        cr_assert_eq(around[i].err, i == 1 ? NADB_EENGINE : NADB_OK, "%s", around[i].error.text);
+        cr_assert(i == 1 || around[i].found->stamp != 0);
+    }
+    free_all(subject, around, 3);
     struct nadb_change change = put_change(subject, "k", NADB_SLICE("2"), "u", 0);
     struct nadb_op op = commit_of(&change, 1);
     run_all(subject, &op, 1);

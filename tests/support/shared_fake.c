@@ -162,7 +162,7 @@ static void fill_found(struct nadb_shared_engine *engine, struct nadb_op *op,
                 .kind = NADB_ENTRY_PUT,
                 .key = copy(op, nadb_rec_key(rec)),
                 .tags = copy(op, nadb_rec_tags(rec)),
-                .created_ms = rec->created_ms,
+                .created_ms = op->wants_times ? rec->created_ms : 0,
                 .updated_ms = rec->updated_ms,
                 .expire_ms = nadb_rec_expire_ms(rec),
                 .accessed_s =
@@ -178,9 +178,8 @@ static void fetch(struct nadb_shared_engine *engine, struct nadb_op *op)
 {
     struct nadb_key key = nadb_store_key(engine->store, op->key);
     struct nadb_keyspace *keyspace = space_of(engine, &op->place);
-    const struct nadb_rec *rec = op->wants_accessed
-                                     ? nadb_store_peek(engine->store, keyspace, &key)
-                                     : nadb_store_read(engine->store, keyspace, &key);
+    const struct nadb_rec *rec = op->wants_times ? nadb_store_peek(engine->store, keyspace, &key)
+                                                 : nadb_store_read(engine->store, keyspace, &key);
     op->found = take(op, sizeof(*op->found));
     op->found_count = 1;
     engine->fetches++;

@@ -8,11 +8,8 @@
 --     'p' the same                     but for the time of its creation, if there is a record
 --     'D' name                         there is no record
 --
---     'G', then two bytes: how many, then 12 bytes for each: created
---                                      as many names, and then what is behind that of each record:
---                                      each is a commit with one 'p' that begins with PLAIN
---
--- Gives 1 when all of them went well (2: and what groups replaced was big); else for each 1, 0 (a check did not hold) or an error.
+-- Names are those of full records; what `begin` says is plain goes under the plain one. Gives 1 when
+-- all of them went well; else for each 1, 0 (a check did not hold) or an error.
 --
 -- What may fail for reasons of the engine fails at the first write, an idle one: behind it this
 -- engine refuses no write for want of memory, so a record and its index never get out of step.
@@ -24,8 +21,7 @@ if type(probe) == 'table' then
     end
 end
 
-local CHECK, EPOCH, PUT, DELETE, GROUP = 99, 101, 80, 68, 71
-local BIG = 32768 -- bytes that were read to be replaced by little
+local CHECK, EPOCH, PUT, DELETE = 99, 101, 80, 68
 local noted_spaces, noted_tags = {}, {}
 
 -- Base, space and key of a record's name (names.h).
@@ -39,18 +35,33 @@ local function split(name)
     return sub(name, 1, base_end), sub(name, base_end + 3, space_end), sub(name, space_end + 1)
 end
 
-local function delete(name, old)
-    if old == '' then
-        return
+-- What a key has: the first bytes of its record, '' for none; and the name of its plain one if the
+-- full one is not there.
+local function look(name)
+    local head = call('GETRANGE', name, '0', LAST)
+    if head ~= '' then
+        return head
     end
-    local base, space, key = split(name)
-    local tags = tags_of(base, space, name, old)
-    call('UNLINK', name)
-    call('ZREM', base .. 'k:' .. space, key)
+    local plain = plain_of(name)
+    return call('GETRANGE', plain, '0', STAMP_LAST), plain
+end
+
+local function drop_tags(base, space, key, tags)
     for i = 1, #tags do
         noted_tags[base .. 't:' .. space .. tags[i]] = nil
         drop_members(base, space, tags[i], {key})
     end
+end
+
+local function delete(name, old, plain)
+    if old == '' then
+        return
+    end
+    local base, space, key = split(name)
+    local tags = plain and {} or tags_of(base, space, name, old)
+    call('UNLINK', plain or name)
+    call('ZREM', base .. 'k:' .. space, key)
+    drop_tags(base, space, key, tags)
 end
 
 local function note_space(base, space)
@@ -70,18 +81,45 @@ local function add_member(base, space, tag, key, score)
     end
 end
 
--- `begin`, `created`, `rest`: the record in its parts; `at`: its deadline, as text, or ''.
-local function put(name, keeps, begin, created, rest, at, old)
-    if at ~= '' and tonumber(at) <= now_ms() then
-        return delete(name, old)
+-- The time of creation as a full record has it (record.h).
+local function created_bytes(ms)
+    local low = ms % 4294967296
+    local high = (ms - low) / 4294967296
+    return struct.pack('<I4I4I4', (low + high) % 4294967296, low, high)
+end
+
+-- A plain record. `old`, `plain`: see look.
+local function put_plain(name, keeps, created, rest, old, plain)
+    if plain and old ~= '' and keeps then
+        call('SET', plain, rest)
+        return
     end
-    local is_known = is_record(old)
+    local base, space, key = split(name)
+    if not plain then
+        local tags = tags_of(base, space, name, old)
+        plain = plain_of(name)
+        call('UNLINK', name)
+        drop_tags(base, space, key, tags)
+        created = keeps and is_record(old) and sub(old, 17, 28) or created
+    end
+    call('SET', plain, rest)
+    call('ZADD', base .. 'k:' .. space, score_of_plain(u64(created, 5)), key)
+    note_space(base, space)
+end
+
+-- A full record, by its parts; `at`: its deadline, as text, or ''.
+local function put_full(name, keeps, begin, created, rest, at, old, plain)
+    local base, space, key = split(name)
+    local keys = base .. 'k:' .. space
+    local is_known = not plain and is_record(old)
     if is_known and keeps then
         created = sub(old, 17, 28)
+    elseif plain and old ~= '' then
+        created = keeps and created_bytes(created_of_plain(keys, key)) or created
+        call('UNLINK', plain)
     end
     local is_same_time = is_known and sub(old, 9, 16) == sub(begin, 9, 16)
-    local base, space, key = split(name)
-    local old_tags, left = tags_of(base, space, name, old), {}
+    local old_tags, left = plain and {} or tags_of(base, space, name, old), {}
     if at ~= '' then
         call('SET', name, begin .. created .. rest, 'PXAT', at)
     else
@@ -89,7 +127,7 @@ local function put(name, keeps, begin, created, rest, at, old)
         at = '+inf'
     end
     if not is_same_time then
-        call('ZADD', base .. 'k:' .. space, at, key)
+        call('ZADD', keys, at, key)
         note_space(base, space)
     end
     for i = 1, #old_tags do
@@ -104,32 +142,40 @@ local function put(name, keeps, begin, created, rest, at, old)
         left[tags[i]] = nil
     end
     for tag in pairs(left) do
-        noted_tags[base .. 't:' .. space .. tag] = nil
-        drop_members(base, space, tag, {key})
+        drop_tags(base, space, key, {tag})
+    end
+end
+
+local function put(at, op, name, old, plain)
+    local begin, deadline = ARGV[at + 2], sub(ARGV[at], 11)
+    if deadline ~= '' and tonumber(deadline) <= now_ms() then
+        delete(name, old, plain)
+    elseif deadline == '' and sub(begin, 5, 8) == NONE4 then
+        put_plain(name, op ~= PUT, ARGV[at + 3], ARGV[at + 4], old, plain)
+    else
+        put_full(name, op ~= PUT, begin, ARGV[at + 3], ARGV[at + 4], deadline, old, plain)
     end
 end
 
 -- How many arguments an item has, its meta included: by the code of its op.
 local ARGS = {[99] = 2, [101] = 3, [80] = 5, [112] = 5, [68] = 2}
 
-local heads = {}
+local heads, plains = {}, {}
 
--- The first bytes of a record as the commit at hand has left it; an error of the engine is raised.
-local function head_of(name)
-    local head = heads[name]
-    if not head then
-        head = call('GETRANGE', name, '0', LAST)
-        heads[name] = head
+-- The same as look, as the commit at hand has left it; an error of the engine is raised.
+local function look_again(name)
+    if not heads[name] then
+        heads[name], plains[name] = look(name)
     end
-    return head
+    return heads[name], plains[name]
 end
 
 local function does_hold(at, op)
     local meta, name = ARGV[at], ARGV[at + 1]
     local want = sub(meta, 3, 10)
     if op == CHECK then
-        local head = head_of(name)
-        return want == NONE8 and head == '' or sub(head, 29, 36) == want
+        local head, plain = look_again(name)
+        return (head == '' and NONE8 or plain and head or sub(head, 29, 36)) == want
     end
     local member = ARGV[at + 2]
     local score = call('ZSCORE', name, member)
@@ -147,7 +193,7 @@ local function examine(first)
                 verdict = 0
             end
         else
-            head_of(ARGV[at + 1])
+            look_again(ARGV[at + 1])
             if op ~= DELETE and full and verdict == 1 then
                 verdict = full
             end
@@ -161,13 +207,14 @@ end
 
 local function change(at)
     local op, name = byte(ARGV[at], 1), ARGV[at + 1]
-    if op == DELETE then
-        delete(name, head_of(name))
-        heads[name] = nil
-    elseif op ~= CHECK and op ~= EPOCH then
-        put(name, op ~= PUT, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], sub(ARGV[at], 11),
-            head_of(name))
-        heads[name] = nil
+    if op ~= CHECK and op ~= EPOCH then
+        local old, plain = look_again(name)
+        heads[name], plains[name] = nil, nil
+        if op == DELETE then
+            delete(name, old, plain)
+        else
+            put(at, op, name, old, plain)
+        end
     end
     return at + ARGS[op]
 end
@@ -184,13 +231,13 @@ end
 -- One blind change.
 local function commit_single(at, op)
     local name = ARGV[at + 1]
-    local old = call('GETRANGE', name, '0', LAST)
+    local old, plain = look(name)
     if op == DELETE then
-        delete(name, old)
+        delete(name, old, plain)
     elseif full then
         return full
     else
-        put(name, op ~= PUT, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], sub(ARGV[at], 11), old)
+        put(at, op, name, old, plain)
     end
     return 1
 end
@@ -217,11 +264,11 @@ local function run(at, op, flags)
     if flags == 1 and op ~= CHECK and op ~= EPOCH then
         return verdict_of(pcall(commit_single, at, op))
     end
-    heads = {}
+    heads, plains = {}, {}
     return verdict_of(pcall(commit, at))
 end
 
-local results, count, was_big = nil, 0, false
+local results, count = nil, 0
 
 local function add_verdict(verdict)
     if verdict ~= 1 and not results then
@@ -236,54 +283,10 @@ local function add_verdict(verdict)
     end
 end
 
-local function put_plain(name, created, rest)
-    put(name, true, PLAIN, created, rest, '', call('GETRANGE', name, '0', LAST))
-    return 1
-end
-
--- Replaces one plain record by another: what stays is its beginning. The old one may have been
--- replaced since it was looked at, by an earlier one of the group: the length that is left tells.
-local function replace(name, old, rest)
-    local len, reply = 28 + #rest, nil
-    if #old <= len then
-        reply = try('SETRANGE', name, '28', rest)
-    end
-    if not reply or type(reply) == 'number' and reply ~= len then
-        reply = try('SET', name, PLAIN .. sub(old, 17, 28) .. rest)
-    end
-    return type(reply) == 'table' and reply.err and error_text(reply) or 1
-end
-
--- Most of all commits: without a check, a tag, a deadline. What replaces one that has neither tag
--- nor deadline leaves the index as it is, and all of those are looked at by one command.
-local function run_group(at, size)
-    local names_at, bytes = at + 1, 0
-    local olds = full and {} or call('MGET', unpack(ARGV, names_at, names_at + size - 1))
-    for i = 1, size do
-        local name, rest, old = ARGV[at + i], ARGV[at + size + i], olds[i]
-        if full then
-            add_verdict(full)
-        elseif old and sub(old, 1, 16) == PLAIN then
-            bytes = bytes + #old
-            add_verdict(replace(name, old, rest))
-        else
-            local created = sub(ARGV[at], 12 * i - 8, 12 * i + 3)
-            add_verdict(verdict_of(pcall(put_plain, name, created, rest)))
-        end
-    end
-    was_big = was_big or bytes > BIG
-end
-
 local at, last = 1, #ARGV
 while at <= last do
-    local op, flags, high = byte(ARGV[at], 1, 3)
-    if op == GROUP then
-        local size = flags + high * 256
-        run_group(at, size)
-        at = at + 1 + 2 * size
-    else
-        add_verdict(run(at, op, flags))
-        at = stop_of(at)
-    end
+    local op, flags = byte(ARGV[at], 1, 2)
+    add_verdict(run(at, op, flags))
+    at = stop_of(at)
 end
-return results or was_big and 2 or 1
+return results or 1

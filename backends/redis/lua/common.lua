@@ -2,7 +2,7 @@
 local call, try = redis.call, redis.pcall
 local sub, byte, floor = string.sub, string.byte, math.floor
 local HEAD, LAST, NONE4, NONE8 = 60, '35', '\0\0\0\0', '\0\0\0\0\0\0\0\0'
-local PLAIN = '\1\0\0\0' .. NONE4 .. NONE8 -- how a record without tags and deadline begins
+local PLAIN_HEAD, STAMP_LAST = 32, '7' -- of a plain record
 local CHUNK = 500 -- how many arguments go into one command; unpack has a bound
 
 local function u64(bytes, at)
@@ -24,10 +24,68 @@ local function after_now()
     return '(' .. now_ms()
 end
 
--- By its first bytes, up to LAST: all that is looked at here, but for the tags. It is text, as are
--- other numbers of commands: the engine takes long to make text of a number.
+-- A full one, by its first bytes, up to LAST: all that is looked at here, but for the tags. It is
+-- text, as are other numbers of commands: the engine takes long to make text of a number.
 local function is_record(head)
-    return #head >= 36 and byte(head, 1) == 1
+    return #head >= 36 and byte(head, 1) == 2
+end
+
+-- The name of a key's plain record, by that of the full one.
+local function plain_of(name)
+    local base_end = string.find(name, '}', 1, true)
+    return sub(name, 1, base_end) .. 'p' .. sub(name, base_end + 2)
+end
+
+-- What the index of keys has of a plain record that was created then, and back.
+local function score_of_plain(created_ms)
+    return string.format('%.0f', -1 - created_ms)
+end
+
+local function created_of_plain(keys, key)
+    local score = call('ZSCORE', keys, key)
+    return score and -1 - tonumber(score) or 0
+end
+
+-- Keys of the index that are live: plain ones, and those whose time is not over.
+local function live_keys(keys)
+    local list = call('ZRANGEBYSCORE', keys, '-inf', '(0')
+    local others = call('ZRANGEBYSCORE', keys, after_now(), '+inf')
+    if #list == 0 then
+        return others
+    end
+    for i = 1, #others do
+        list[#list + 1] = others[i]
+    end
+    return list
+end
+
+local function count_plain(keys)
+    return call('ZCOUNT', keys, '-inf', '(0')
+end
+
+local function count_live(keys)
+    return count_plain(keys) + call('ZCOUNT', keys, after_now(), '+inf')
+end
+
+-- Reads a record: bytes, the time of creation, seconds of idleness. The time is -1 of a full one:
+-- it is in the bytes. Of its value, with `is_whole` only. No bytes: there is none.
+local function read_record(base, space, key, is_whole)
+    local name = base .. 'r:' .. space .. key
+    local idle = try('OBJECT', 'IDLETIME', name)
+    local bytes = is_whole and (call('GET', name) or '') or call('GETRANGE', name, '0', HEAD - 1)
+    if bytes ~= '' then
+        if not is_whole and is_record(bytes) then
+            bytes = bytes .. call('GETRANGE', name, HEAD, HEAD + struct.unpack('<I4', bytes, 5) - 1)
+        end
+        return bytes, -1, type(idle) == 'number' and idle or -1
+    end
+    name = base .. 'p:' .. space .. key
+    idle = try('OBJECT', 'IDLETIME', name)
+    bytes = is_whole and (call('GET', name) or '') or call('GETRANGE', name, '0', PLAIN_HEAD - 1)
+    if bytes ~= '' then
+        return bytes, created_of_plain(base .. 'k:' .. space, key),
+            type(idle) == 'number' and idle or -1
+    end
 end
 
 local function unpack_tags(packed)
@@ -76,7 +134,10 @@ local function remove_all(base, space, keys, named)
         local head = try('GETRANGE', name, '0', LAST)
         local tags = type(head) ~= 'string' and named or head == '' and named
             or tags_of(base, space, name, head)
-        names[i] = name
+        names[#names + 1] = name
+        if head == '' then
+            names[#names + 1] = base .. 'p:' .. space .. keys[i]
+        end
         for j = 1, #tags do
             local list = keys_by_tag[tags[j]]
             if not list then
@@ -86,10 +147,11 @@ local function remove_all(base, space, keys, named)
             list[#list + 1] = keys[i]
         end
     end
+    for i = 1, #names, CHUNK do
+        call('UNLINK', unpack(names, i, math.min(i + CHUNK - 1, #names)))
+    end
     for i = 1, #keys, CHUNK do
-        local last = math.min(i + CHUNK - 1, #keys)
-        call('UNLINK', unpack(names, i, last))
-        call('ZREM', base .. 'k:' .. space, unpack(keys, i, last))
+        call('ZREM', base .. 'k:' .. space, unpack(keys, i, math.min(i + CHUNK - 1, #keys)))
     end
     for tag, list in pairs(keys_by_tag) do
         drop_members(base, space, tag, list)

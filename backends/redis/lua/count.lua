@@ -19,14 +19,14 @@ for i = 2, #ARGV do
     local spaces = ARGV[1] ~= '' and {ARGV[1]} or call('SMEMBERS', base .. 'n')
     for j = 1, #spaces do
         local name = base .. 'k:' .. spaces[j]
-        local live = call('ZCOUNT', name, after_now(), '+inf')
+        local live = count_live(name)
         if live > 0 then
             local expires = call('ZCOUNT', name, after_now(), '(inf')
             local at = #reply
             reply[at + 1] = spaces[j]
             reply[at + 2] = live
             reply[at + 3] = expires
-            reply[at + 4] = ttl_sum(name, call('ZCARD', name) - live, expires)
+            reply[at + 4] = ttl_sum(name, call('ZCARD', name) - live + count_plain(name), expires)
         end
     end
 end

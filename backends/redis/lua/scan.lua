@@ -5,7 +5,7 @@ local reply = {0, '0'}
 
 if count == 0 then
     for i = 4, #ARGV do
-        local list = call('ZRANGEBYSCORE', ARGV[i] .. 'k:' .. space, after_now(), '+inf')
+        local list = live_keys(ARGV[i] .. 'k:' .. space)
         for j = 1, #list do
             reply[#reply + 1] = list[j]
         end
@@ -21,7 +21,8 @@ for i = 4, #ARGV do
         local part = call('ZSCAN', name, cursor, 'COUNT', count)
         cursor = part[1]
         for j = 1, #part[2], 2 do
-            if tonumber(part[2][j + 1]) > now_ms() then
+            local score = tonumber(part[2][j + 1])
+            if score < 0 or score > now_ms() then
                 reply[#reply + 1] = part[2][j]
             end
         end

@@ -2,7 +2,8 @@
 -- '' or '=' and a pattern for keys, then the program: 't<tag>', '*', '!', '&', '|'.
 --
 --     count    how many
---     heads    {how many, key, first bytes with tags, idle seconds...}; records: whole
+--     heads    {how many, key, first bytes with tags, created (-1: in the bytes), idle seconds...}
+--     records  the same with all bytes
 --     remove   how many were removed, and the epoch is noted
 --
 -- With more than records_max there is only how many.
@@ -102,7 +103,7 @@ local function run_program()
     end
     local list = {}
     if stack[1].is_rest then
-        local all = live_of(base .. 'k:' .. space)
+        local all = live_keys(base .. 'k:' .. space)
         for i = 1, #all do
             if not stack[1].keys[all[i]] then
                 list[#list + 1] = all[i]
@@ -227,28 +228,16 @@ local function matching(list)
     return kept
 end
 
-local function read_record(name)
-    if mode == 'records' then
-        return call('GET', name)
-    end
-    local head = call('GETRANGE', name, 0, HEAD - 1)
-    if not is_record(head) then
-        return head ~= '' and head
-    end
-    return head .. call('GETRANGE', name, HEAD, HEAD + struct.unpack('<I4', head, 5) - 1)
-end
-
 local function records_of(list)
     local reply = {#list}
     for i = 1, #list do
-        local name = base .. 'r:' .. space .. list[i]
-        local idle = try('OBJECT', 'IDLETIME', name)
-        local record = read_record(name)
-        if record then
+        local bytes, created, idle = read_record(base, space, list[i], mode == 'records')
+        if bytes then
             local at = #reply
             reply[at + 1] = list[i]
-            reply[at + 2] = record
-            reply[at + 3] = type(idle) == 'number' and idle or -1
+            reply[at + 2] = bytes
+            reply[at + 3] = created
+            reply[at + 4] = idle
         end
     end
     return reply

@@ -7,7 +7,7 @@ local removed = 0
 call('UNLINK', KEYS[1]) -- an idle write: behind it none is refused for want of memory
 
 local function due_of(name)
-    return call('ZRANGEBYSCORE', name, '-inf', '(' .. now_ms(), 'LIMIT', 0, limit - removed)
+    return call('ZRANGEBYSCORE', name, '0', '(' .. now_ms(), 'LIMIT', 0, limit - removed)
 end
 
 local function next_space()

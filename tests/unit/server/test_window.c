@@ -475,6 +475,53 @@ Test(window, a_reply_that_is_not_wanted_is_left_out)
 
 /* ---- what stays in the engine ---- */
 
+/* Runs the lines when `a` is 5 s old; META of the key must say so. */
+static void expect_created_early(const char *lines, const char *meta, unsigned runs)
+{
+    nadb_shared_engine_set(&engine, "a", "1");
+    nadb_fake_clock_advance_ms(&fixture.clock, 5000);
+    unsigned before = engine.runs;
+    (void)cmd_fixture_run(&fixture, lines);
+    cr_expect_eq(engine.runs - before, runs, "'%s': %u round trips", lines, engine.runs - before);
+    const char *shown = cmd_fixture_run(&fixture, meta);
+    cr_expect_not_null(strstr(shown, "created/:1700000000000/"), "'%s': %s", lines, shown);
+}
+
+Test(window, the_time_of_creation_stays_when_a_record_is_changed)
+{
+    expect_created_early("INCR a\nAPPEND a 1\nEXPIRE a 100\nTAGADD a x", "META a", 2);
+}
+
+Test(window, the_time_of_creation_stays_in_a_transaction_that_looks_at_value_and_times)
+{
+    expect_created_early("MULTI\nGET a\nINCR a\nEXEC", "META a", 2);
+    nadb_fake_clock_advance_ms(&fixture.clock, 5000);
+    (void)cmd_fixture_run(&fixture, "MULTI\nGET a\nINCR a\nMETA a");
+    const char *shown = cmd_fixture_run(&fixture, "EXEC");
+    cr_expect_not_null(strstr(shown, "created/:1700000000000/"), "%s", shown);
+}
+
+Test(window, the_time_of_creation_goes_with_a_record_to_its_new_name)
+{
+    expect_created_early("RENAME a b", "META b", 2);
+    (void)cmd_fixture_run(&fixture, "MULTI\nSELECT 1\nSET c 1\nEXEC\nSELECT 0\nMOVE b 1");
+    const char *shown = cmd_fixture_run(&fixture, "SELECT 1\nMETA b");
+    cr_expect_not_null(strstr(shown, "created/:1700000000000/"), "%s", shown);
+    /* Nobody knew of the key when the transaction began. */
+    shown =
+        cmd_fixture_run(&fixture, "SELECT 0\nMULTI\nSELECT 1\nRENAME b d\nEXEC\nSELECT 1\nMETA d");
+    cr_expect_not_null(strstr(shown, "created/:1700000000000/"), "%s", shown);
+}
+
+Test(window, a_key_that_a_transaction_makes_anew_is_created_then)
+{
+    nadb_shared_engine_set(&engine, "a", "1");
+    nadb_fake_clock_advance_ms(&fixture.clock, 5000);
+    (void)cmd_fixture_run(&fixture, "MULTI\nDEL a\nSET a 2\nEXEC");
+    const char *shown = cmd_fixture_run(&fixture, "META a");
+    cr_expect_not_null(strstr(shown, "created/:1700000005000/"), "%s", shown);
+}
+
 Test(window, the_time_of_creation_stays_when_a_record_is_replaced_blindly)
 {
     (void)cmd_fixture_run(&fixture, "SET a 1");

@@ -1,0 +1,44 @@
+/* What kind of record a key most likely has: so that most commands of the engine need only one name
+ * and know nothing of the other kind.
+ *
+ * Hints are learnt from what runs see and do. They may be wrong at any time, for others change the
+ * engine, too: a wrong one costs a second round trip and never an answer. They fill a table of
+ * fixed size, where the oldest of a bucket gives way.
+ *
+ *     hash: [ fingerprint : 14 ][ ............ ][ bucket : 20 ]
+ *     bucket, 64 bits: four of [ fingerprint : 14 ][ kind : 2 ], the one used last in front
+ *
+ * Thread: any; a bucket is read and written whole, and an update that is lost is no harm. */
+#ifndef NADB_BACKENDS_REDIS_HINTS_H
+#define NADB_BACKENDS_REDIS_HINTS_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define NADB_REDIS_HINT_BUCKETS (1u << 20) /* 8 MiB, touched as they fill */
+
+enum nadb_redis_kind {
+    NADB_REDIS_UNKNOWN,
+    NADB_REDIS_PLAIN,
+    NADB_REDIS_FULL,
+};
+
+struct nadb_redis_hints {
+    _Atomic uint64_t *buckets; /* owned */
+    _Atomic uint64_t era;      /* part of every hash: a new one forgets all */
+};
+
+void nadb_redis_hints_init(struct nadb_redis_hints *hints);
+void nadb_redis_hints_fini(struct nadb_redis_hints *hints);
+
+/* `hash`: of a keyspace and a key, all bits of it good. */
+enum nadb_redis_kind nadb_redis_hint(const struct nadb_redis_hints *hints, uint64_t hash);
+
+/* UNKNOWN: there is none to be known. */
+void nadb_redis_hint_learn(
+    struct nadb_redis_hints *hints, uint64_t hash, enum nadb_redis_kind kind);
+
+/* Many keys have gone at once. */
+void nadb_redis_hints_forget(struct nadb_redis_hints *hints);
+
+#endif
