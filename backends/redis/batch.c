@@ -90,18 +90,17 @@ static void write_name(struct batch *batch, uint32_t partition, char type, struc
     struct nadb_slice key)
 {
     struct nadb_redis_out *out = &batch->lane->out;
-    struct nadb_redis_base base;
     char space[NADB_REDIS_SPACE_MAX];
     size_t space_len = nadb_redis_space(place, space);
-    nadb_redis_make_base(batch->redis, partition, &base);
-    char *at = nadb_redis_out_begin(out, base.len + 2 + space_len + key.len);
+    struct nadb_redis_base base = nadb_redis_base(batch->redis, partition);
+    char *at = nadb_redis_out_begin(out, base.name.len + 2 + space_len + key.len);
     if (at != NULL) {
-        memcpy(at, base.text, base.len);
-        at[base.len] = type;
-        at[base.len + 1] = ':';
-        memcpy(at + base.len + 2, space, space_len);
+        memcpy(at, base.name.data, base.name.len);
+        at[base.name.len] = type;
+        at[base.name.len + 1] = ':';
+        memcpy(at + base.name.len + 2, space, space_len);
         if (key.len > 0) {
-            memcpy(at + base.len + 2 + space_len, key.data, key.len);
+            memcpy(at + base.name.len + 2 + space_len, key.data, key.len);
         }
     }
     nadb_redis_out_end(out);
@@ -160,6 +159,7 @@ static void note_keys(struct batch *batch)
         const struct nadb_op *op = batch->ops[i];
         if (op->kind == NADB_OP_FETCH) {
             batch->hashes[i] = note_key(batch, op->place, op->key, false);
+            nadb_redis_hint_prefetch(&batch->redis->hints, batch->hashes[i]);
         }
         for (size_t j = 0; op->kind == NADB_OP_COMMIT && j < op->check_count; j++) {
             (void)note_key(batch, op->checks[j].place, op->checks[j].key, true);
@@ -167,6 +167,7 @@ static void note_keys(struct batch *batch)
         for (size_t j = 0; op->kind == NADB_OP_COMMIT && j < op->change_count; j++) {
             const struct nadb_change *change = &op->changes[j];
             batch->hashes[i] = note_key(batch, change->place, change->entry.key, true);
+            nadb_redis_hint_prefetch(&batch->redis->hints, batch->hashes[i]);
         }
     }
 }
@@ -307,17 +308,11 @@ static void plan_op(struct batch *batch, uint32_t index)
 
 /* ---- onto the wire ---- */
 
-static uint32_t slot_of(const struct batch *batch, uint32_t partition)
-{
-    struct nadb_redis_base base;
-    nadb_redis_make_base(batch->redis, partition, &base);
-    return nadb_redis_slot(nadb_redis_base_slice(&base));
-}
-
 static void send_values(struct batch *batch, struct chunk *chunk)
 {
     struct nadb_redis_lane *lane = batch->lane;
-    nadb_redis_lane_begin(lane, slot_of(batch, chunk->partition), false, 1 + chunk->items);
+    nadb_redis_lane_begin(
+        lane, nadb_redis_base(batch->redis, chunk->partition).slot, false, 1 + chunk->items);
     lane->call->can_be_parted = chunk->items > 1 && !batch->has_commits;
     nadb_redis_out_arg(&lane->out, NADB_SLICE("MGET"));
     for (uint32_t i = chunk->first; i != UINT32_MAX; i = batch->next[i]) {
@@ -339,7 +334,7 @@ static void send_apart(struct batch *batch, struct chunk *chunk)
 {
     struct nadb_redis_lane *lane = batch->lane;
     const struct nadb_op *op = batch->ops[chunk->first];
-    uint32_t slot = slot_of(batch, chunk->partition);
+    uint32_t slot = nadb_redis_base(batch->redis, chunk->partition).slot;
     for (size_t i = 0; i < NADB_ARRAY_LEN(apart_types); i++) {
         nadb_redis_lane_begin(lane, slot, false, 2);
         lane->call->is_apart = true; /* there are no commits where one has to ask so */
@@ -352,19 +347,17 @@ static void send_apart(struct batch *batch, struct chunk *chunk)
 static void send_looks(struct batch *batch, struct chunk *chunk)
 {
     struct nadb_redis_out *out = &batch->lane->out;
-    struct nadb_redis_base base;
-    nadb_redis_make_base(batch->redis, chunk->partition, &base);
-    nadb_redis_lane_begin_script(
-        batch->lane, NADB_REDIS_LOOK, nadb_redis_base_slice(&base), false, 3 * chunk->ops);
+    struct nadb_redis_base base = nadb_redis_base(batch->redis, chunk->partition);
+    nadb_redis_lane_begin_script(batch->lane, NADB_REDIS_LOOK, base.name, false, 3 * chunk->ops);
     for (uint32_t i = chunk->first; i != UINT32_MAX; i = batch->next[i]) {
         const struct nadb_op *op = batch->ops[i];
         char space[NADB_REDIS_SPACE_MAX];
         size_t space_len = nadb_redis_space(op->place, space);
-        nadb_redis_make_base(batch->redis, batch->partitions[i], &base);
-        char *at = nadb_redis_out_begin(out, 1 + base.len);
+        base = nadb_redis_base(batch->redis, batch->partitions[i]);
+        char *at = nadb_redis_out_begin(out, 1 + base.name.len);
         if (at != NULL) {
             at[0] = op->wants_value ? 'r' : 'h';
-            memcpy(at + 1, base.text, base.len);
+            memcpy(at + 1, base.name.data, base.name.len);
         }
         nadb_redis_out_end(out);
         nadb_redis_out_arg(out, nadb_slice_of(space, space_len));
@@ -377,10 +370,8 @@ static void send_epochs(struct batch *batch, struct chunk *chunk)
 {
     struct nadb_redis_lane *lane = batch->lane;
     const struct nadb_op *op = batch->ops[chunk->first];
-    struct nadb_redis_base base;
-    nadb_redis_make_base(batch->redis, chunk->partition, &base);
-    nadb_redis_lane_begin_script(
-        lane, NADB_REDIS_EPOCHS, nadb_redis_base_slice(&base), false, 1 + op->tag_count);
+    struct nadb_redis_base base = nadb_redis_base(batch->redis, chunk->partition);
+    nadb_redis_lane_begin_script(lane, NADB_REDIS_EPOCHS, base.name, false, 1 + op->tag_count);
     write_name(batch, chunk->partition, 'e', op->place, nadb_slice_of(NULL, 0));
     for (size_t i = 0; i < op->tag_count; i++) {
         nadb_redis_out_arg(&lane->out, op->tags[i]);
@@ -513,13 +504,12 @@ static void write_commit(struct batch *batch, const struct nadb_op *op)
 static void send_commits(struct batch *batch, struct chunk *chunk)
 {
     struct nadb_redis_lane *lane = batch->lane;
-    struct nadb_redis_base base;
     size_t args = 0;
-    nadb_redis_make_base(batch->redis, chunk->partition, &base);
+    struct nadb_redis_base base = nadb_redis_base(batch->redis, chunk->partition);
     for (uint32_t i = chunk->first; i != UINT32_MAX; i = batch->next[i]) {
         args += commit_args(batch->ops[i]);
     }
-    nadb_redis_lane_begin_script(lane, NADB_REDIS_COMMIT, nadb_redis_base_slice(&base), true, args);
+    nadb_redis_lane_begin_script(lane, NADB_REDIS_COMMIT, base.name, true, args);
     for (uint32_t i = chunk->first; i != UINT32_MAX; i = batch->next[i]) {
         write_commit(batch, batch->ops[i]);
     }
@@ -531,7 +521,8 @@ static void send_sets(struct batch *batch, struct chunk *chunk)
     struct nadb_redis_lane *lane = batch->lane;
     for (uint32_t i = chunk->first; i != UINT32_MAX; i = batch->next[i]) {
         const struct nadb_change *change = batch->ops[i]->changes;
-        nadb_redis_lane_begin(lane, slot_of(batch, batch->partitions[i]), true, 4);
+        nadb_redis_lane_begin(
+            lane, nadb_redis_base(batch->redis, batch->partitions[i]).slot, true, 4);
         lane->call->is_apart = true;
         nadb_redis_out_arg(&lane->out, NADB_SLICE("SET"));
         write_name(batch, batch->partitions[i], 'p', change->place, change->entry.key);

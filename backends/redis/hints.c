@@ -45,6 +45,12 @@ enum nadb_redis_kind nadb_redis_hint(const struct nadb_redis_hints *hints, uint6
     return NADB_REDIS_UNKNOWN;
 }
 
+void nadb_redis_hint_prefetch(const struct nadb_redis_hints *hints, uint64_t hash)
+{
+    uint64_t print;
+    __builtin_prefetch((const void *)(uintptr_t)find(hints, hash, &print));
+}
+
 void nadb_redis_hint_learn(struct nadb_redis_hints *hints, uint64_t hash, enum nadb_redis_kind kind)
 {
     uint64_t print;

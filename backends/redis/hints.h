@@ -5,7 +5,7 @@
  * engine, too: a wrong one costs a second round trip and never an answer. They fill a table of
  * fixed size, where the oldest of a bucket gives way.
  *
- *     hash: [ fingerprint : 14 ][ ............ ][ bucket : 20 ]
+ *     hash: [ fingerprint : 14 ][ ............ ][ bucket : 21 ]
  *     bucket, 64 bits: four of [ fingerprint : 14 ][ kind : 2 ], the one used last in front
  *
  * Thread: any; a bucket is read and written whole, and an update that is lost is no harm. */
@@ -15,7 +15,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define NADB_REDIS_HINT_BUCKETS (1u << 20) /* 8 MiB, touched as they fill */
+#define NADB_REDIS_HINT_BUCKETS (1u << 21) /* 16 MiB, touched as they fill */
 
 enum nadb_redis_kind {
     NADB_REDIS_UNKNOWN,
@@ -33,6 +33,9 @@ void nadb_redis_hints_fini(struct nadb_redis_hints *hints);
 
 /* `hash`: of a keyspace and a key, all bits of it good. */
 enum nadb_redis_kind nadb_redis_hint(const struct nadb_redis_hints *hints, uint64_t hash);
+
+/* The hint will be asked for soon. */
+void nadb_redis_hint_prefetch(const struct nadb_redis_hints *hints, uint64_t hash);
 
 /* UNKNOWN: there is none to be known. */
 void nadb_redis_hint_learn(

@@ -53,19 +53,18 @@ static size_t width_of(const struct nadb_redis *redis)
 static void write_bases(struct query *query, uint32_t first, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        struct nadb_redis_base base;
-        nadb_redis_make_base(
-            query->redis, (uint32_t)((first + i) % query->redis->partitions), &base);
-        nadb_redis_out_arg(out_of(query), nadb_redis_base_slice(&base));
+        struct nadb_redis_base base =
+            nadb_redis_base(query->redis, (uint32_t)((first + i) % query->redis->partitions));
+        nadb_redis_out_arg(out_of(query), base.name);
     }
 }
 
 static void begin(struct query *query, enum nadb_redis_script_id script, uint32_t partition,
     bool is_write, size_t args)
 {
-    struct nadb_redis_base base;
-    nadb_redis_make_base(query->redis, partition % query->redis->partitions, &base);
-    nadb_redis_lane_begin_script(query->lane, script, nadb_redis_base_slice(&base), is_write, args);
+    struct nadb_redis_base base =
+        nadb_redis_base(query->redis, partition % query->redis->partitions);
+    nadb_redis_lane_begin_script(query->lane, script, base.name, is_write, args);
 }
 
 #define PARTLY_DONE "backend: outcome unknown: only a part was reached"
@@ -622,10 +621,10 @@ static void run_select(struct query *query)
 static void add_name(
     struct query *query, const struct nadb_redis_base *base, struct nadb_slice name)
 {
-    char *at = nadb_redis_out_begin(out_of(query), base->len + name.len);
+    char *at = nadb_redis_out_begin(out_of(query), base->name.len + name.len);
     if (at != NULL) {
-        memcpy(at, base->text, base->len);
-        memcpy(at + base->len, name.data, name.len);
+        memcpy(at, base->name.data, base->name.len);
+        memcpy(at + base->name.len, name.data, name.len);
     }
     nadb_redis_out_end(out_of(query));
 }
@@ -633,8 +632,7 @@ static void add_name(
 /* Sent again when its answer is lost: an epoch that nobody got is of no harm. */
 static bool ask_epoch(struct query *query, struct nadb_slice mode, uint64_t *ret, uint64_t *first)
 {
-    struct nadb_redis_base base;
-    nadb_redis_make_base(query->redis, 0, &base);
+    struct nadb_redis_base base = nadb_redis_base(query->redis, 0);
     nadb_redis_lane_reset(query->lane);
     begin(query, NADB_REDIS_EPOCH, 0, false, 3);
     add_name(query, &base, NADB_SLICE("epoch"));

@@ -12,11 +12,14 @@ enum {
     AT_CREATED = 20,
     AT_STAMP = 28,
     AT_UPDATED = 36,
+    AT_CODEC = 42,
     AT_RAW_LEN = 44,
-    AT_CODEC = 48,
-    AT_VALUE_SUM = 52,
-    AT_HEAD_SUM = 56,
+    AT_VALUE_SUM = 48,
+    AT_HEAD_SUM = 52,
 };
+/* Times are below the year 10889 (see SET ... TIMES): six bytes. */
+#define UPDATED_MASK ((UINT64_C(1) << 8 * (AT_CODEC - AT_UPDATED)) - 1)
+
 _Static_assert(AT_CREATED_SUM == NADB_REDIS_RECORD_BEGIN, "the first part ends there");
 _Static_assert(AT_STAMP == NADB_REDIS_RECORD_CREATED, "the second part ends there");
 _Static_assert(AT_HEAD_SUM + sizeof(uint32_t) == NADB_REDIS_RECORD_HEAD, "the head ends there");
@@ -49,10 +52,10 @@ void nadb_redis_record_write(
     const struct nadb_entry *entry = &record->entry;
     memset(out, 0, NADB_REDIS_RECORD_HEAD);
     out[AT_FORMAT] = NADB_REDIS_RECORD_FORMAT;
-    out[AT_CODEC] = (char)entry->codec;
     nadb_put_u32(out + AT_TAGS_LEN, (uint32_t)entry->tags.len);
     nadb_put_u64(out + AT_STAMP, record->stamp);
-    nadb_put_u64(out + AT_UPDATED, entry->updated_ms);
+    nadb_put_u64(out + AT_UPDATED, entry->updated_ms & UPDATED_MASK);
+    out[AT_CODEC] = (char)entry->codec;
     nadb_put_u64(out + AT_EXPIRE, entry->expire_ms);
     nadb_put_u32(out + AT_RAW_LEN, entry->raw_len);
     nadb_put_u32(out + AT_VALUE_SUM, nadb_checksum32(entry->value.data, entry->value.len, seed));
@@ -105,7 +108,7 @@ static bool read_parts(const char *head, struct nadb_slice rest, size_t tags_len
         .tags = {rest.data, tags_len},
         .value = {rest.data + tags_len, is_whole ? rest.len - tags_len : 0},
         .created_ms = nadb_get_u64(head + AT_CREATED),
-        .updated_ms = nadb_get_u64(head + AT_UPDATED),
+        .updated_ms = nadb_get_u64(head + AT_UPDATED) & UPDATED_MASK,
         .expire_ms = nadb_get_u64(head + AT_EXPIRE),
     };
     if (entry.codec > NADB_CODEC_ZLIB ||

@@ -11,13 +11,13 @@
  *         16    4  the two halves of the next, added up
  *         20    8  created, Unix time in ms
  *         28    8  stamp
- *         36    8  updated, Unix time in ms
+ *         36    6  updated, Unix time in ms
+ *         42    1  codec of the value
+ *         43    1  0
  *         44    4  length of the value as it was
- *         48    1  codec of the value
- *         49    3  0
- *         52    4  checksum of the value as it is kept
- *         56    4  checksum of all in front of here but bytes 16 to 27, and of the tags
- *         60    .  tags (packed), value
+ *         48    4  checksum of the value as it is kept
+ *         52    4  checksum of all in front of here but bytes 16 to 27, and of the tags
+ *         56    .  tags (packed), value
  *
  * A plain one has neither, and is that from offset 28 on, the checksums being of what is not there
  * too. When it was created is kept in the index of keys: so a plain record is replaced by another
@@ -33,7 +33,7 @@
 #include "src/base/compress.h"
 
 #define NADB_REDIS_RECORD_FORMAT 2u
-#define NADB_REDIS_RECORD_HEAD   60u
+#define NADB_REDIS_RECORD_HEAD   56u
 
 /* Where the parts end that a script puts together: what it looks at, and the time of creation. */
 #define NADB_REDIS_RECORD_BEGIN   16u

@@ -55,14 +55,21 @@ static void unlock(struct nadb_redis *redis)
     NADB_ASSERT(result == 0);
 }
 
-void nadb_redis_make_base(
-    const struct nadb_redis *redis, uint32_t partition, struct nadb_redis_base *ret)
+static void make_bases(struct nadb_redis *redis)
 {
-    memcpy(ret->text, redis->prefix, redis->prefix_len);
-    ret->text[redis->prefix_len] = '{';
-    ret->len = redis->prefix_len + 1;
-    ret->len += nadb_format_u64(ret->text + ret->len, partition);
-    ret->text[ret->len++] = '}';
+    size_t len_max = redis->prefix_len + NADB_I64_TEXT_MAX + 2;
+    char *at = redis->base_texts = nadb_mem_alloc(redis->partitions * len_max);
+    redis->bases = nadb_mem_alloc(redis->partitions * sizeof(*redis->bases));
+    for (uint32_t i = 0; i < redis->partitions; i++) {
+        char *begin = at;
+        memcpy(at, redis->prefix, redis->prefix_len);
+        at += redis->prefix_len;
+        *at++ = '{';
+        at += nadb_format_u64(at, i);
+        *at++ = '}';
+        struct nadb_slice name = nadb_slice_of(begin, (size_t)(at - begin));
+        redis->bases[i] = (struct nadb_redis_base){name, nadb_redis_slot(name)};
+    }
 }
 
 /* ---- life ---- */
@@ -128,6 +135,9 @@ static struct nadb_backend *redis_new_instance(const struct nadb_backend_opts *o
     nadb_redis_hints_init(&redis->hints);
     read_urls(redis, opts);
     check_opts(redis);
+    if (redis->url_error.code == NADB_OK) {
+        make_bases(redis);
+    }
     init_locks(redis);
     return &redis->backend;
 }
@@ -215,6 +225,8 @@ static void redis_free(struct nadb_backend *backend)
     nadb_redis_ear_fini(&redis->ear);
     close_lanes(redis);
     nadb_redis_hints_fini(&redis->hints);
+    nadb_mem_free(redis->bases);
+    nadb_mem_free(redis->base_texts);
     (void)pthread_mutex_destroy(&redis->lock); /* fails only while it is in use, as the next */
     (void)pthread_cond_destroy(&redis->lane_freed);
     nadb_mem_free(redis->prefix);

@@ -44,6 +44,8 @@ struct nadb_redis {
     struct nadb_error url_error; /* of the configuration; code NADB_OK: none */
     bool is_cluster, may_wait;
     uint32_t partitions;
+    struct nadb_redis_base *bases; /* owned: of each partition */
+    char *base_texts;              /* owned: what they point into */
     uint64_t timeout_ms;
     unsigned lane_count;
     char engine[64];
@@ -96,17 +98,16 @@ void nadb_redis_write_message(struct nadb_redis *redis, struct nadb_redis_out *o
 
 /* ---- names ---- */
 
+/* Of a partition: what its names begin with, "<prefix>{<partition>}", and their slot. */
 struct nadb_redis_base {
-    char text[NADB_REDIS_BASE_MAX];
-    size_t len;
+    struct nadb_slice name; /* the instance's */
+    uint32_t slot;
 };
 
-void nadb_redis_make_base(
-    const struct nadb_redis *redis, uint32_t partition, struct nadb_redis_base *ret);
-
-static inline struct nadb_slice nadb_redis_base_slice(const struct nadb_redis_base *base)
+static inline struct nadb_redis_base nadb_redis_base(
+    const struct nadb_redis *redis, uint32_t partition)
 {
-    return nadb_slice_of(base->text, base->len);
+    return redis->bases[partition];
 }
 
 /* ---- operations ---- */

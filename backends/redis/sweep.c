@@ -11,11 +11,10 @@
 static void ask(struct nadb_redis *redis, struct nadb_redis_lane *lane)
 {
     struct nadb_redis_sweep *sweep = &redis->sweep;
-    struct nadb_redis_base base;
-    nadb_redis_make_base(redis, sweep->partition, &base);
+    struct nadb_redis_base base = nadb_redis_base(redis, sweep->partition);
     nadb_redis_lane_reset(lane);
-    nadb_redis_lane_begin_script(lane, NADB_REDIS_SWEEP, nadb_redis_base_slice(&base), true, 4);
-    nadb_redis_out_arg(&lane->out, nadb_redis_base_slice(&base));
+    nadb_redis_lane_begin_script(lane, NADB_REDIS_SWEEP, base.name, true, 4);
+    nadb_redis_out_arg(&lane->out, base.name);
     nadb_redis_out_arg(&lane->out, nadb_slice_of(sweep->space, sweep->space_len));
     nadb_redis_out_arg(&lane->out, nadb_slice_of(sweep->cursor, sweep->cursor_len));
     nadb_redis_out_number(&lane->out, MEMBERS_MAX);

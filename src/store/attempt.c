@@ -199,9 +199,6 @@ static void free_commit(struct nadb_attempt *attempt)
     for (size_t i = 0; i < commit->rec_count; i++) {
         nadb_rec_free(commit->recs[i]);
     }
-    nadb_mem_free(commit->recs);
-    nadb_mem_free(commit->checks);
-    nadb_mem_free(commit->changes);
     nadb_mem_free(commit);
     attempt->commit = NULL;
 }
@@ -488,15 +485,22 @@ static void unload_all(struct nadb_attempt *attempt, struct nadb_commit *commit)
     }
 }
 
+/* Room for a check and a change of each item, in one block. */
 static struct nadb_commit *commit_new(struct nadb_attempt *attempt)
 {
-    struct nadb_commit *commit = nadb_mem_zalloc(sizeof(*commit));
     size_t checks = attempt->item_count + attempt->epoch_count;
+    size_t changes = attempt->item_count;
+    size_t size = sizeof(struct nadb_commit) + checks * sizeof(struct nadb_check) +
+                  changes * (sizeof(struct nadb_change) + sizeof(struct nadb_rec *));
+    struct nadb_commit *commit = nadb_mem_alloc(size);
+    memset(commit, 0, offsetof(struct nadb_commit, ask.op.error));
     commit->ask.attempt = attempt;
     commit->ask.op.kind = NADB_OP_COMMIT;
-    commit->checks = nadb_mem_zalloc((checks + 1) * sizeof(*commit->checks));
-    commit->changes = nadb_mem_zalloc((attempt->item_count + 1) * sizeof(*commit->changes));
-    commit->recs = nadb_mem_zalloc((attempt->item_count + 1) * sizeof(struct nadb_rec *));
+    commit->ask.state = NADB_ASK_BLANK;
+    commit->rec_count = 0;
+    commit->checks = (struct nadb_check *)(commit + 1);
+    commit->changes = (struct nadb_change *)(commit->checks + checks);
+    commit->recs = (struct nadb_rec **)(commit->changes + changes);
     commit->ask.op.checks = commit->checks;
     commit->ask.op.changes = commit->changes;
     return commit;

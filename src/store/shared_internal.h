@@ -53,9 +53,9 @@ struct nadb_answer {
 /* Changes on their way. */
 struct nadb_commit {
     struct nadb_ask ask;
-    struct nadb_check *checks;
+    struct nadb_check *checks; /* behind the commit, as the next two */
     struct nadb_change *changes;
-    struct nadb_rec **recs; /* owned: what the changes point into */
+    struct nadb_rec **recs; /* each owned: what the changes point into */
     size_t rec_count;
     uint64_t batch; /* that it is sent with */
 };

@@ -1,8 +1,8 @@
 -- What all scripts share: the engine's clock, the layout of records (record.h), and the index.
 local call, try = redis.call, redis.pcall
 local sub, byte, floor = string.sub, string.byte, math.floor
-local HEAD, LAST, NONE4, NONE8 = 60, '35', '\0\0\0\0', '\0\0\0\0\0\0\0\0'
-local PLAIN_HEAD, STAMP_LAST = 32, '7' -- of a plain record
+local HEAD, LAST, NONE4, NONE8 = 56, '35', '\0\0\0\0', '\0\0\0\0\0\0\0\0'
+local PLAIN_HEAD, STAMP_LAST = 28, '7' -- of a plain record
 local CHUNK = 500 -- how many arguments go into one command; unpack has a bound
 
 local function u64(bytes, at)
