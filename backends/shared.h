@@ -2,17 +2,18 @@
  * it at the same time, and it alone knows what is there.
  *
  * A shared backend implements new_instance, open, close and free of backend.h, and one function
- * more: run. It is handed what the store gathered in one turn, an array of operations, and returns
- * when each of them has an outcome. It is called from jobs, blocks, and may be called from several
- * workers at once: every call has connections of its own.
+ * more: run. It is handed what the store gathered in a turn or a part of it, an array of
+ * operations, and returns when each of them has an outcome. It is called from jobs, blocks, and may
+ * be called from several workers at once: every call has connections of its own.
  *
  * What it promises:
  *   1. Every operation gets an outcome within what is left of the backend's timeout, or
  *      NADB_SHARED_LEAST_MS if that is longer, whatever the engine does; INVALIDATE and CLEAR may
  *      take longer, as long as the engine is never silent for that time.
  *   2. Operations of one run that concern the same key take effect in the order of the array.
- *      Where all keys are kept by one server, all of them do, but for those whose key somebody else
- *      has just removed or given tags or a deadline: they may come behind the others.
+ *      Where all keys are kept by one server, nearly all of them do. An operation may come behind
+ *      others of other keys if its key went, or was given tags or a deadline, since this nadbd saw
+ *      it last, or if the engine turned it away first and had to be told its scripts again.
  *   3. A commit is atomic: everybody sees all of its changes or none, tag index included.
  *      What it was made from is as it was at that moment (see struct nadb_check).
  *   4. A change is sent once. When it may have been sent and no answer came, its outcome is

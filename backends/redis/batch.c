@@ -6,18 +6,25 @@
  * the same partition in a cluster and at all with a single server; so the order of the array is
  * kept where it is promised.
  *
- * A key has a plain record or a full one (record.h), and which it has is mostly known (hints.h):
+ * A key has a plain record or a full one (record.h), and of many it is known that theirs was plain
+ * when it was last seen (hints.h):
  *
- *     a fetch of a value    MGET of the name it has; of both, if that is not known
- *     a blind plain put     SET XX, if the record is plain, too: nothing else changes
+ *     a fetch of a value    MGET of the plain name, if that is so; else of both
+ *     a blind plain put     SET XX, if that is so: nothing else changes
  *     any other commit      a script, which looks for both
  *     any other fetch       likewise
  *
  * Where nothing was found under the name that was hinted at, nothing has happened: that operation
- * goes once more, in a second round and without hints. So that it still comes behind what is in
- * front of it and before what is behind it in the array, as far as its key goes, hints are followed
- * only for keys that no other operation of the batch has anything to do with. */
+ * goes once more, in a second round and without hints, and so do the fetches of the same MGET: what
+ * one command of a client asked for was there at one moment. So that it still comes behind what is
+ * in front of it and before what is behind it in the array, as far as its key goes, hints are
+ * followed only for keys that nothing else of the batch has to do with, or nothing but fetches.
+ *
+ * While a slot is moved some of its keys are here and some there, and no command can have both. So
+ * what cannot be fetched together is fetched name by name in a round of its own, if no commit of
+ * the batch has to do with its key. Commits have to wait. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "backends/redis/record.h"
 #include "backends/redis/redis_internal.h"
@@ -52,7 +59,15 @@ struct chunk {
     uint32_t partition;
     uint32_t first, last; /* ops, linked by next[] */
     size_t ops, items, bytes;
-    size_t call; /* its last call */
+    size_t call;       /* its last call */
+    bool may_be_apart; /* fetches of keys that no commit has to do with */
+};
+
+/* What is still to be done for an operation. */
+enum verdict {
+    VERDICT_DONE,
+    VERDICT_AGAIN, /* a hint was wrong */
+    VERDICT_APART, /* what it fetches is here and there */
 };
 
 /* What the batch does with a key: an entry of an open table, at most half full. */
@@ -73,14 +88,13 @@ struct batch {
     struct chunk *chunks;
     size_t chunk_count;
     uint32_t *open; /* chunk of each group that may grow, + 1; 0: none */
-    bool has_commits;
-    bool is_sure;  /* hints are not followed */
-    bool is_apart; /* names are asked for one by one */
+    bool is_sure;   /* hints are not followed */
+    bool is_apart;  /* names are asked for one by one */
     struct use *uses;
     size_t use_mask;
-    uint64_t *hashes; /* of the key of each fetch, and of the last one of each commit */
-    uint8_t *hints;   /* that was followed for it: enum nadb_redis_kind */
-    bool *is_again;   /* it was wrong */
+    uint64_t *hashes;  /* of the key of each fetch, and of the last one of each commit */
+    bool *is_hinted;   /* its key was taken for one with a plain record */
+    uint8_t *verdicts; /* the caller's */
 };
 
 /* ---- names ---- */
@@ -180,32 +194,30 @@ static bool is_plain_put(const struct nadb_op *op)
            nadb_redis_record_is_plain(&op->changes->entry);
 }
 
-/* What the key of a fetch or a plain put most likely has, where it is safe to go by that. */
-static enum nadb_redis_kind hint_of(const struct batch *batch, size_t index)
+/* Is the key of a fetch or a plain put taken for one with a plain record? */
+static bool follows_hint(const struct batch *batch, size_t index)
 {
     const struct use *use = use_of(batch, batch->hashes[index]);
     bool is_commit = batch->ops[index]->kind == NADB_OP_COMMIT;
     bool is_alone = is_commit ? use->ops == 1 : use->writes == 0;
-    return is_alone && !batch->is_sure ? nadb_redis_hint(&batch->redis->hints, batch->hashes[index])
-                                       : NADB_REDIS_UNKNOWN;
+    return is_alone && !batch->is_sure &&
+           nadb_redis_hint(&batch->redis->hints, batch->hashes[index]);
 }
 
-static void learn(const struct batch *batch, size_t index, enum nadb_redis_kind kind)
+static void learn(const struct batch *batch, size_t index, bool is_plain)
 {
-    if (batch->hints[index] != kind) {
-        nadb_redis_hint_learn(&batch->redis->hints, batch->hashes[index], kind);
+    if (!is_plain || !batch->is_hinted[index]) {
+        nadb_redis_hint_learn(&batch->redis->hints, batch->hashes[index], is_plain);
     }
 }
 
 static void learn_commit(const struct batch *batch, const struct nadb_op *op)
 {
     for (size_t i = 0; i < op->change_count; i++) {
-        const struct nadb_change *change = &op->changes[i];
+        const struct nadb_entry *entry = &op->changes[i].entry;
         nadb_redis_hint_learn(&batch->redis->hints,
-            nadb_redis_identity(change->place, change->entry.key),
-            change->entry.kind != NADB_ENTRY_PUT         ? NADB_REDIS_UNKNOWN
-            : nadb_redis_record_is_plain(&change->entry) ? NADB_REDIS_PLAIN
-                                                         : NADB_REDIS_FULL);
+            nadb_redis_identity(op->changes[i].place, entry->key),
+            entry->kind == NADB_ENTRY_PUT && nadb_redis_record_is_plain(entry));
     }
 }
 
@@ -257,8 +269,9 @@ static void add_to_chunk(struct batch *batch, uint32_t index, const struct chunk
     struct chunk *chunk = batch->open[group] > 0 ? &batch->chunks[batch->open[group] - 1] : NULL;
     batch->next[index] = UINT32_MAX;
     if (chunk == NULL || chunk->kind != part->kind || part->kind == CHUNK_APART ||
-        part->kind == CHUNK_EPOCHS || chunk->ops == CHUNK_OPS ||
-        chunk->items + part->items > CHUNK_ITEMS || chunk->bytes + part->bytes > CHUNK_BYTES) {
+        part->kind == CHUNK_EPOCHS || chunk->may_be_apart != part->may_be_apart ||
+        chunk->ops == CHUNK_OPS || chunk->items + part->items > CHUNK_ITEMS ||
+        chunk->bytes + part->bytes > CHUNK_BYTES) {
         chunk = &batch->chunks[batch->chunk_count++];
         *chunk = *part;
         chunk->first = chunk->last = index;
@@ -286,21 +299,23 @@ static void plan_op(struct batch *batch, uint32_t index)
         if (part.items == 0) {
             return; /* nothing to check, nothing to change: it has gone well */
         }
-        if (is_plain_put(op) && hint_of(batch, index) == NADB_REDIS_PLAIN) {
+        if (is_plain_put(op) && follows_hint(batch, index)) {
             part.kind = CHUNK_SETS;
-            batch->hints[index] = NADB_REDIS_PLAIN;
+            batch->is_hinted[index] = true;
         }
     } else {
         bool is_simple = op->wants_value && !op->wants_times;
         partition = nadb_redis_partition(op->key, batch->redis->partitions);
         part.kind = op->kind == NADB_OP_TAG_EPOCHS ? CHUNK_EPOCHS
-                    : !is_simple                   ? CHUNK_LOOKS
                     : batch->is_apart              ? CHUNK_APART
-                                                   : CHUNK_VALUES;
+                    : is_simple                    ? CHUNK_VALUES
+                                                   : CHUNK_LOOKS;
         if (part.kind == CHUNK_VALUES) {
-            batch->hints[index] = (uint8_t)hint_of(batch, index);
-            part.items = batch->hints[index] == NADB_REDIS_UNKNOWN ? 2 : 1;
+            batch->is_hinted[index] = follows_hint(batch, index);
+            part.items = batch->is_hinted[index] ? 1 : 2;
         }
+        part.may_be_apart =
+            op->kind == NADB_OP_FETCH && use_of(batch, batch->hashes[index])->writes == 0;
     }
     part.partition = batch->partitions[index] = partition;
     add_to_chunk(batch, index, &part);
@@ -313,14 +328,12 @@ static void send_values(struct batch *batch, struct chunk *chunk)
     struct nadb_redis_lane *lane = batch->lane;
     nadb_redis_lane_begin(
         lane, nadb_redis_base(batch->redis, chunk->partition).slot, false, 1 + chunk->items);
-    lane->call->can_be_parted = chunk->items > 1 && !batch->has_commits;
+    lane->call->can_be_parted = chunk->items > 1 && chunk->may_be_apart;
     nadb_redis_out_arg(&lane->out, NADB_SLICE("MGET"));
     for (uint32_t i = chunk->first; i != UINT32_MAX; i = batch->next[i]) {
         const struct nadb_op *op = batch->ops[i];
-        if (batch->hints[i] != NADB_REDIS_FULL) {
-            write_name(batch, batch->partitions[i], 'p', op->place, op->key);
-        }
-        if (batch->hints[i] != NADB_REDIS_PLAIN) {
+        write_name(batch, batch->partitions[i], 'p', op->place, op->key);
+        if (!batch->is_hinted[i]) {
             write_name(batch, batch->partitions[i], 'r', op->place, op->key);
         }
     }
@@ -329,17 +342,25 @@ static void send_values(struct batch *batch, struct chunk *chunk)
 
 /* In this order: a key whose record becomes one of the other kind meanwhile is not missed. */
 static const char apart_types[] = {'p', 'r', 'p'};
+#define APART_GETS NADB_ARRAY_LEN(apart_types)
 
 static void send_apart(struct batch *batch, struct chunk *chunk)
 {
     struct nadb_redis_lane *lane = batch->lane;
     const struct nadb_op *op = batch->ops[chunk->first];
     uint32_t slot = nadb_redis_base(batch->redis, chunk->partition).slot;
-    for (size_t i = 0; i < NADB_ARRAY_LEN(apart_types); i++) {
+    chunk->items = APART_GETS + op->wants_times;
+    for (size_t i = 0; i < APART_GETS; i++) {
         nadb_redis_lane_begin(lane, slot, false, 2);
-        lane->call->is_apart = true; /* there are no commits where one has to ask so */
         nadb_redis_out_arg(&lane->out, NADB_SLICE("GET"));
         write_name(batch, chunk->partition, apart_types[i], op->place, op->key);
+        chunk->call = nadb_redis_lane_end(lane);
+    }
+    if (op->wants_times) {
+        nadb_redis_lane_begin(lane, slot, false, 3);
+        nadb_redis_out_arg(&lane->out, NADB_SLICE("ZSCORE"));
+        write_name(batch, chunk->partition, 'k', op->place, nadb_slice_of(NULL, 0));
+        nadb_redis_out_arg(&lane->out, op->key);
         chunk->call = nadb_redis_lane_end(lane);
     }
 }
@@ -349,6 +370,7 @@ static void send_looks(struct batch *batch, struct chunk *chunk)
     struct nadb_redis_out *out = &batch->lane->out;
     struct nadb_redis_base base = nadb_redis_base(batch->redis, chunk->partition);
     nadb_redis_lane_begin_script(batch->lane, NADB_REDIS_LOOK, base.name, false, 3 * chunk->ops);
+    batch->lane->call->can_be_parted = chunk->may_be_apart;
     for (uint32_t i = chunk->first; i != UINT32_MAX; i = batch->next[i]) {
         const struct nadb_op *op = batch->ops[i];
         char space[NADB_REDIS_SPACE_MAX];
@@ -659,26 +681,36 @@ static enum nadb_err no_memory(struct nadb_error *reterr)
     return nadb_error_set(reterr, NADB_ENOMEM, 0, "%s", nadb_err_text(NADB_ENOMEM));
 }
 
-static const redisReply *unless_nil(const redisReply *reply)
+/* What is under a name; NULL: nothing. A record is never empty. */
+static const redisReply *unless_empty(const redisReply *reply)
 {
-    return reply->type == REDIS_REPLY_NIL ? NULL : reply;
+    bool is_empty = reply->type == REDIS_REPLY_STRING && reply->len == 0;
+    return reply->type == REDIS_REPLY_NIL || is_empty ? NULL : reply;
 }
 
-/* A fetch of a value, by what there is under the names that were asked for. */
-static void take_value(struct batch *batch, uint32_t index, const redisReply *plain,
-    const redisReply *full, struct nadb_redis_hold *hold, struct nadb_found *found)
+/* A fetch, by what there is under the names of its key. */
+static void take_fetch(struct batch *batch, uint32_t index, const redisReply *plain,
+    const redisReply *full, uint64_t created_ms, struct nadb_redis_hold *hold,
+    struct nadb_found *found)
 {
-    struct nadb_op *op = batch->ops[index];
-    if (plain == NULL && full == NULL && batch->hints[index] != NADB_REDIS_UNKNOWN) {
-        batch->is_again[index] = true;
-        return;
+    bool is_plain = full == NULL && plain != NULL;
+    nadb_redis_hold_share(hold, batch->ops[index]);
+    take_record(batch->ops[index], is_plain ? plain : full, is_plain, created_ms, hold, found);
+    learn(batch, index, is_plain);
+}
+
+/* Was nothing found where a hint led? */
+static bool was_misled(const struct batch *batch, const struct chunk *chunk, redisReply **replies)
+{
+    bool is_wrong = false;
+    for (uint32_t i = chunk->first; i != UINT32_MAX; i = batch->next[i]) {
+        if (batch->is_hinted[i] && unless_empty(*replies) == NULL) {
+            learn(batch, i, false);
+            is_wrong = true;
+        }
+        replies += batch->is_hinted[i] ? 1 : 2;
     }
-    nadb_redis_hold_share(hold, op);
-    take_record(op, full != NULL ? full : plain, full == NULL, 0, hold, found);
-    learn(batch, index,
-        full != NULL    ? NADB_REDIS_FULL
-        : plain != NULL ? NADB_REDIS_PLAIN
-                        : NADB_REDIS_UNKNOWN);
+    return is_wrong;
 }
 
 static enum nadb_err take_values(
@@ -687,43 +719,59 @@ static enum nadb_err take_values(
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != chunk->items) {
         return nadb_redis_bad_reply(reterr);
     }
+    if (was_misled(batch, chunk, reply->element)) {
+        for (uint32_t i = chunk->first; i != UINT32_MAX; i = batch->next[i]) {
+            batch->verdicts[i] = VERDICT_AGAIN; /* no commit has to do with any of them */
+        }
+        return NADB_OK;
+    }
     struct nadb_redis_hold *hold = hold_call(batch, chunk);
     struct nadb_found *found = nadb_redis_hold_alloc(hold, chunk->ops * sizeof(*found));
     redisReply **at = reply->element;
     for (uint32_t i = chunk->first; found != NULL && i != UINT32_MAX; i = batch->next[i]) {
-        bool has_plain = batch->hints[i] != NADB_REDIS_FULL;
-        bool has_full = batch->hints[i] != NADB_REDIS_PLAIN;
-        const redisReply *plain = has_plain ? unless_nil(*at++) : NULL;
-        const redisReply *full = has_full ? unless_nil(*at++) : NULL;
-        take_value(batch, i, plain, full, hold, found++);
+        const redisReply *plain = unless_empty(*at++);
+        const redisReply *full = batch->is_hinted[i] ? NULL : unless_empty(*at++);
+        take_fetch(batch, i, plain, full, 0, hold, found++);
     }
     nadb_redis_hold_unref(hold);
     return found != NULL ? NADB_OK : no_memory(reterr);
 }
 
-/* The last of the three replies is at hand; the others have not failed, or their error is given. */
-static enum nadb_err take_apart(
-    struct batch *batch, const struct chunk *chunk, redisReply *reply, struct nadb_error *reterr)
+/* The time of creation, by what the index of keys has of a plain record. */
+static uint64_t created_of(const redisReply *score)
 {
-    const redisReply *first[2];
-    for (size_t i = 0; i < 2; i++) {
+    double number = score->type == REDIS_REPLY_STRING ? strtod(score->str, NULL) : 0;
+    return number < 0 ? (uint64_t)(-1 - number) : 0;
+}
+
+/* If one of its calls has failed, that is the outcome. */
+static enum nadb_err take_apart(
+    struct batch *batch, const struct chunk *chunk, struct nadb_error *reterr)
+{
+    redisReply *replies[APART_GETS + 1] = {NULL};
+    struct nadb_op *op = batch->ops[chunk->first];
+    size_t first = chunk->call + 1 - chunk->items;
+    for (size_t i = 0; i < chunk->items; i++) {
         enum nadb_err err;
-        first[i] = nadb_redis_lane_reply(batch->lane, chunk->call - 2 + i, &err, reterr);
-        if (first[i] == NULL) {
+        replies[i] = nadb_redis_lane_reply(batch->lane, first + i, &err, reterr);
+        if (replies[i] == NULL) {
             return err;
         }
-        first[i] = unless_nil(first[i]);
     }
-    const redisReply *plain = first[0] != NULL ? first[0] : unless_nil(reply);
     struct nadb_redis_hold *hold = nadb_redis_hold_new();
-    for (size_t i = 0; i < NADB_ARRAY_LEN(apart_types); i++) {
-        struct nadb_redis_call *call = &batch->lane->calls[chunk->call - i];
-        nadb_redis_hold_reply(hold, call->reply);
-        call->reply = NULL;
+    for (size_t i = 0; i < chunk->items; i++) {
+        nadb_redis_hold_reply(hold, replies[i]);
+        batch->lane->calls[first + i].reply = NULL;
     }
+    const redisReply *plain = unless_empty(replies[0]);
     struct nadb_found *found = nadb_redis_hold_alloc(hold, sizeof(*found));
     if (found != NULL) {
-        take_value(batch, chunk->first, plain, first[1], hold, found);
+        take_fetch(batch, chunk->first, plain != NULL ? plain : unless_empty(replies[2]),
+            unless_empty(replies[1]), op->wants_times ? created_of(replies[APART_GETS]) : 0, hold,
+            found);
+        if (op->wants_times && op->err == NADB_OK && found->stamp != 0) {
+            found->entry.accessed_s = nadb_redis_accessed(NULL, &found->entry);
+        }
     }
     nadb_redis_hold_unref(hold);
     return found != NULL ? NADB_OK : no_memory(reterr);
@@ -746,10 +794,7 @@ static void take_look(struct batch *batch, uint32_t index, redisReply *const *pa
     if (op->err == NADB_OK && is_there) {
         found->entry.accessed_s = nadb_redis_accessed(parts[2], &found->entry);
     }
-    learn(batch, index,
-        !is_there  ? NADB_REDIS_UNKNOWN
-        : is_plain ? NADB_REDIS_PLAIN
-                   : NADB_REDIS_FULL);
+    learn(batch, index, is_there && is_plain);
 }
 
 static enum nadb_err take_looks(
@@ -776,7 +821,8 @@ static void take_sets(struct batch *batch, const struct chunk *chunk)
         struct nadb_op *op = batch->ops[i];
         const redisReply *reply = nadb_redis_lane_reply(batch->lane, call, &op->err, &op->error);
         if (reply != NULL && reply->type == REDIS_REPLY_NIL) {
-            batch->is_again[i] = true;
+            learn(batch, i, false);
+            batch->verdicts[i] = VERDICT_AGAIN;
         } else if (reply != NULL && reply->type != REDIS_REPLY_STATUS) {
             op->err = nadb_error_set(&op->error, NADB_ESYNC, 0, "backend: outcome unknown");
         }
@@ -829,6 +875,12 @@ static enum nadb_err take_commits(
     return NADB_OK;
 }
 
+/* Was it turned away because keys are elsewhere than others of the same command? */
+static bool was_parted(enum nadb_err err, const struct nadb_error *error)
+{
+    return err == NADB_EENGINE && strncmp(error->text, "TRYAGAIN", strlen("TRYAGAIN")) == 0;
+}
+
 static void take_chunk(struct batch *batch, const struct chunk *chunk)
 {
     struct nadb_error error = {.code = NADB_OK};
@@ -844,7 +896,7 @@ static void take_chunk(struct batch *batch, const struct chunk *chunk)
             err = take_values(batch, chunk, reply, &error);
             break;
         case CHUNK_APART:
-            err = take_apart(batch, chunk, reply, &error);
+            err = take_apart(batch, chunk, &error);
             break;
         case CHUNK_LOOKS:
             err = take_looks(batch, chunk, reply, &error);
@@ -860,7 +912,11 @@ static void take_chunk(struct batch *batch, const struct chunk *chunk)
             NADB_ASSERT(false);
         }
     }
-    if (err != NADB_OK) {
+    if (chunk->may_be_apart && !batch->is_apart && was_parted(err, &error)) {
+        for (uint32_t i = chunk->first; i != UINT32_MAX; i = batch->next[i]) {
+            batch->verdicts[i] = VERDICT_APART;
+        }
+    } else if (err != NADB_OK) {
         fail_chunk(batch, chunk, err, &error);
     }
 }
@@ -883,7 +939,6 @@ static void plan(struct batch *batch)
 {
     for (size_t i = 0; i < batch->count; i++) {
         struct nadb_op *op = batch->ops[i];
-        batch->has_commits = batch->has_commits || op->kind == NADB_OP_COMMIT;
         if (is_too_long(op)) {
             op->err = nadb_error_set(
                 &op->error, NADB_ELIMIT, 0, "value and tags are longer than the engine takes");
@@ -899,10 +954,10 @@ enum round {
     ROUND_APART, /* for those that the engine cannot find together */
 };
 
-/* Runs the operations; returns those that must go again, in their order: the caller's. */
-static struct nadb_op **run_round(struct nadb_redis *redis, struct nadb_redis_lane *lane,
+/* Runs the operations; `verdicts`, of each, all DONE, tell what is left to do. */
+static void run_round(struct nadb_redis *redis, struct nadb_redis_lane *lane,
     const struct nadb_shared_settings *settings, struct nadb_op *const *ops, size_t count,
-    enum round round, size_t *ret_count)
+    enum round round, uint8_t *verdicts)
 {
     size_t groups = redis->is_cluster ? redis->partitions : 1;
     struct batch batch = {.redis = redis,
@@ -911,14 +966,14 @@ static struct nadb_op **run_round(struct nadb_redis *redis, struct nadb_redis_la
         .ops = ops,
         .count = count,
         .is_sure = round != ROUND_FIRST,
-        .is_apart = round == ROUND_APART};
+        .is_apart = round == ROUND_APART,
+        .verdicts = verdicts};
     batch.partitions = nadb_mem_alloc(count * sizeof(*batch.partitions));
     batch.next = nadb_mem_alloc(count * sizeof(*batch.next));
     batch.chunks = nadb_mem_alloc(count * sizeof(*batch.chunks));
     batch.open = nadb_mem_zalloc(groups * sizeof(*batch.open));
-    batch.hashes = nadb_mem_alloc(count * sizeof(*batch.hashes));
-    batch.hints = nadb_mem_zalloc(count * sizeof(*batch.hints));
-    batch.is_again = nadb_mem_zalloc(count * sizeof(*batch.is_again));
+    batch.hashes = nadb_mem_zalloc(count * sizeof(*batch.hashes));
+    batch.is_hinted = nadb_mem_zalloc(count * sizeof(*batch.is_hinted));
     note_keys(&batch);
     plan(&batch);
     nadb_redis_lane_reset(lane);
@@ -929,78 +984,50 @@ static struct nadb_op **run_round(struct nadb_redis *redis, struct nadb_redis_la
     for (size_t i = 0; i < batch.chunk_count; i++) {
         take_chunk(&batch, &batch.chunks[i]);
     }
-    struct nadb_op **again = NULL;
-    *ret_count = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (batch.is_again[i]) {
-            again = again != NULL ? again : nadb_mem_alloc(count * sizeof(struct nadb_op *));
-            again[(*ret_count)++] = ops[i];
-        }
-    }
     nadb_mem_free(batch.partitions);
     nadb_mem_free(batch.next);
     nadb_mem_free(batch.chunks);
     nadb_mem_free(batch.open);
     nadb_mem_free(batch.hashes);
-    nadb_mem_free(batch.hints);
-    nadb_mem_free(batch.is_again);
+    nadb_mem_free(batch.is_hinted);
     nadb_mem_free(batch.uses);
-    return again;
 }
 
-/* A round without hints: nothing goes again. */
-static void run_surely(struct nadb_redis *redis, struct nadb_redis_lane *lane,
+/* A round for those with this verdict; it may find that fetches have to go apart. */
+static void run_left(struct nadb_redis *redis, struct nadb_redis_lane *lane,
     const struct nadb_shared_settings *settings, struct nadb_op *const *ops, size_t count,
-    enum round round)
+    const uint8_t *verdicts, enum verdict verdict)
 {
-    size_t left;
-    struct nadb_op **again = run_round(redis, lane, settings, ops, count, round, &left);
-    NADB_ASSERT(again == NULL);
-}
-
-/* Was it turned away because its key is elsewhere than others of the same command? */
-static bool was_parted(const struct nadb_op *op)
-{
-    return op->kind == NADB_OP_FETCH && op->err == NADB_EENGINE &&
-           strncmp(op->error.text, "TRYAGAIN", strlen("TRYAGAIN")) == 0;
-}
-
-/* While a slot is moved some of its keys are here and some there: those are fetched one by one. Not
- * where there are commits, which would have to come behind. */
-static void fetch_apart(struct nadb_redis *redis, struct nadb_redis_lane *lane,
-    const struct nadb_shared_settings *settings, struct nadb_op *const *ops, size_t count)
-{
-    struct nadb_op **parted = NULL;
-    size_t parted_count = 0;
+    size_t left = 0;
     for (size_t i = 0; i < count; i++) {
-        if (ops[i]->kind == NADB_OP_COMMIT) {
-            parted_count = 0;
-            break;
+        left += verdicts[i] == verdict;
+    }
+    if (left == 0) {
+        return;
+    }
+    struct nadb_op **again = nadb_mem_alloc(left * sizeof(struct nadb_op *));
+    uint8_t *next = nadb_mem_zalloc(left);
+    left = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (verdicts[i] == verdict) {
+            again[left++] = ops[i];
         }
-        if (was_parted(ops[i])) {
-            parted = parted != NULL ? parted : nadb_mem_alloc(count * sizeof(struct nadb_op *));
-            parted[parted_count++] = ops[i];
-        }
     }
-    for (size_t i = 0; i < parted_count; i++) {
-        nadb_redis_fail_op(parted[i], NADB_OK, &(struct nadb_error){.code = NADB_OK});
+    bool is_again = verdict == VERDICT_AGAIN;
+    run_round(redis, lane, settings, again, left, is_again ? ROUND_SURE : ROUND_APART, next);
+    if (is_again) {
+        run_left(redis, lane, settings, again, left, next, VERDICT_APART);
     }
-    if (parted_count > 0) {
-        run_surely(redis, lane, settings, parted, parted_count, ROUND_APART);
-    }
-    nadb_mem_free(parted);
+    nadb_mem_free(again);
+    nadb_mem_free(next);
 }
 
 void nadb_redis_run_batch(struct nadb_redis *redis, struct nadb_redis_lane *lane,
     const struct nadb_shared_settings *settings, struct nadb_op *const *ops, size_t count)
 {
-    size_t left;
-    struct nadb_op **again = run_round(redis, lane, settings, ops, count, ROUND_FIRST, &left);
-    if (left > 0) {
-        run_surely(redis, lane, settings, again, left, ROUND_SURE);
-    }
-    nadb_mem_free(again);
-    if (redis->is_cluster) {
-        fetch_apart(redis, lane, settings, ops, count);
-    }
+    uint8_t *verdicts = nadb_mem_zalloc(count);
+    run_round(redis, lane, settings, ops, count, ROUND_FIRST, verdicts);
+    run_left(redis, lane, settings, ops, count, verdicts, VERDICT_AGAIN);
+    run_left(redis, lane, settings, ops, count, verdicts, VERDICT_APART);
+    nadb_mem_free(verdicts);
 }

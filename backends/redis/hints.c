@@ -5,11 +5,9 @@
 
 #include "src/base/mem.h"
 
-#define WAY_BITS  16u
-#define KIND_BITS 2u
-#define WAY_MASK  ((UINT64_C(1) << WAY_BITS) - 1)
-#define KIND_MASK ((UINT64_C(1) << KIND_BITS) - 1)
-#define ERA_STEP  UINT64_C(0x9e3779b97f4a7c15) /* odd, all bits mixed */
+#define WAY_BITS 16u
+#define WAY_MASK ((UINT64_C(1) << WAY_BITS) - 1)
+#define ERA_STEP UINT64_C(0x9e3779b97f4a7c15) /* odd, all bits mixed */
 
 void nadb_redis_hints_init(struct nadb_redis_hints *hints)
 {
@@ -23,45 +21,42 @@ void nadb_redis_hints_fini(struct nadb_redis_hints *hints)
     hints->buckets = NULL;
 }
 
-/* Where a hash has its place, and what is told apart there. */
+/* Where a hash has its place, and what is kept of it there. */
 static _Atomic uint64_t *find(
-    const struct nadb_redis_hints *hints, uint64_t hash, uint64_t *ret_print)
+    const struct nadb_redis_hints *hints, uint64_t hash, uint64_t *ret_way)
 {
     hash += atomic_load_explicit(&hints->era, memory_order_relaxed);
-    *ret_print = hash >> (64 - (WAY_BITS - KIND_BITS));
+    *ret_way = hash >> (64 - WAY_BITS) | 1;
     return &hints->buckets[hash & (NADB_REDIS_HINT_BUCKETS - 1)];
 }
 
-enum nadb_redis_kind nadb_redis_hint(const struct nadb_redis_hints *hints, uint64_t hash)
+bool nadb_redis_hint(const struct nadb_redis_hints *hints, uint64_t hash)
 {
-    uint64_t print;
-    const _Atomic uint64_t *bucket = find(hints, hash, &print);
+    uint64_t way;
+    const _Atomic uint64_t *bucket = find(hints, hash, &way);
     uint64_t ways = atomic_load_explicit(bucket, memory_order_relaxed);
-    for (; ways != 0; ways >>= WAY_BITS) {
-        if ((ways & WAY_MASK) >> KIND_BITS == print && (ways & KIND_MASK) != NADB_REDIS_UNKNOWN) {
-            return (enum nadb_redis_kind)(ways & KIND_MASK);
-        }
+    while (ways != 0 && (ways & WAY_MASK) != way) {
+        ways >>= WAY_BITS;
     }
-    return NADB_REDIS_UNKNOWN;
+    return ways != 0;
 }
 
 void nadb_redis_hint_prefetch(const struct nadb_redis_hints *hints, uint64_t hash)
 {
-    uint64_t print;
-    __builtin_prefetch((const void *)(uintptr_t)find(hints, hash, &print));
+    uint64_t way;
+    __builtin_prefetch((const void *)(uintptr_t)find(hints, hash, &way));
 }
 
-void nadb_redis_hint_learn(struct nadb_redis_hints *hints, uint64_t hash, enum nadb_redis_kind kind)
+void nadb_redis_hint_learn(struct nadb_redis_hints *hints, uint64_t hash, bool is_plain)
 {
-    uint64_t print;
-    _Atomic uint64_t *bucket = find(hints, hash, &print);
+    uint64_t way;
+    _Atomic uint64_t *bucket = find(hints, hash, &way);
     uint64_t before = atomic_load_explicit(bucket, memory_order_relaxed);
-    uint64_t after = kind == NADB_REDIS_UNKNOWN ? 0 : print << KIND_BITS | (uint64_t)kind;
-    unsigned shift = after == 0 ? 0 : WAY_BITS;
+    uint64_t after = is_plain ? way : 0;
+    unsigned shift = is_plain ? WAY_BITS : 0;
     for (uint64_t ways = before; ways != 0 && shift < 64; ways >>= WAY_BITS) {
-        uint64_t way = ways & WAY_MASK;
-        if ((way & KIND_MASK) != NADB_REDIS_UNKNOWN && way >> KIND_BITS != print) {
-            after |= way << shift;
+        if ((ways & WAY_MASK) != way) {
+            after |= (ways & WAY_MASK) << shift;
             shift += WAY_BITS;
         }
     }

@@ -5,8 +5,7 @@
 
 struct block {
     struct block *next;
-    redisReply *reply;               /* or NULL, as the next: memory follows */
-    struct nadb_redis_hold *adopted; /* a reference */
+    redisReply *reply; /* NULL: memory follows */
     _Alignas(max_align_t) char bytes[];
 };
 
@@ -33,7 +32,6 @@ void nadb_redis_hold_unref(struct nadb_redis_hold *hold)
         if (block->reply != NULL) {
             freeReplyObject(block->reply);
         }
-        nadb_redis_hold_unref(block->adopted); /* which has adopted none itself */
         nadb_mem_free(block);
     }
     nadb_mem_free(hold);
@@ -53,7 +51,6 @@ void *nadb_redis_hold_alloc(struct nadb_redis_hold *hold, size_t size)
         return NULL;
     }
     block->reply = NULL;
-    block->adopted = NULL;
     block->next = hold->blocks;
     hold->blocks = block;
     return block->bytes;
@@ -63,14 +60,6 @@ void nadb_redis_hold_reply(struct nadb_redis_hold *hold, redisReply *reply)
 {
     struct block *block = nadb_mem_zalloc(sizeof(*block));
     block->reply = reply;
-    block->next = hold->blocks;
-    hold->blocks = block;
-}
-
-void nadb_redis_hold_adopt(struct nadb_redis_hold *hold, struct nadb_redis_hold *other)
-{
-    struct block *block = nadb_mem_zalloc(sizeof(*block));
-    block->adopted = other;
     block->next = hold->blocks;
     hold->blocks = block;
 }

@@ -543,33 +543,39 @@ static bool is_lost_worth_again(struct nadb_redis_lane *lane, struct nadb_redis_
 static bool can_go_back(struct nadb_redis_lane *lane, size_t index)
 {
     const struct nadb_redis_call *call = &lane->calls[index];
-    for (size_t i = index + 1; i < lane->call_count; i++) {
+    for (size_t i = index + 1; i < lane->call_count && !call->is_apart; i++) {
         const struct nadb_redis_call *other = &lane->calls[i];
         bool is_same = !lane->topology->is_cluster || other->slot == call->slot;
         bool was_done = other->is_done &&
                         (other->may_be_executed ||
                             (other->reply != NULL && other->reply->type != REDIS_REPLY_ERROR));
-        if (is_same && other->is_write && was_done && !other->is_apart && !call->is_apart) {
+        if (is_same && other->is_write && was_done && !other->is_apart) {
             return false;
         }
     }
     return true;
 }
 
+static void begin_again(struct nadb_redis_call *call)
+{
+    if (call->reply != NULL) {
+        freeReplyObject(call->reply);
+        call->reply = NULL;
+    }
+    call->is_done = false;
+    call->err = NADB_OK;
+}
+
+/* With it go the reads behind it. */
 static void go_back(struct nadb_redis_lane *lane, size_t index)
 {
-    const struct nadb_redis_call *call = &lane->calls[index];
-    for (size_t i = index; i < lane->call_count; i++) {
+    struct nadb_redis_call *call = &lane->calls[index];
+    begin_again(call);
+    for (size_t i = index + 1; i < lane->call_count && !call->is_apart; i++) {
         struct nadb_redis_call *other = &lane->calls[i];
         bool is_same = !lane->topology->is_cluster || other->slot == call->slot;
-        is_same = is_same && !call->is_apart;
-        if (i == index || (is_same && !other->is_write && other->is_done)) {
-            if (other->reply != NULL) {
-                freeReplyObject(other->reply);
-                other->reply = NULL;
-            }
-            other->is_done = false;
-            other->err = NADB_OK;
+        if (is_same && !other->is_write && other->is_done) {
+            begin_again(other);
         }
     }
 }

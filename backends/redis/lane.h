@@ -26,7 +26,7 @@ struct nadb_redis_call {
     uint32_t slot;
     bool is_write;      /* must not be executed twice */
     bool can_be_parted; /* its keys may be asked for one by one, where they cannot together */
-    bool is_apart;      /* no other call has to do with its keys: the order of both is free */
+    bool is_apart;      /* no other call has to do with its keys: where it comes is free */
     /* the outcome */
     redisReply *reply; /* owned; NULL: err says why */
     enum nadb_err err;

@@ -64,7 +64,8 @@ void nadb_redis_record_write(
     nadb_put_u32(out + AT_CREATED_SUM, created_sum(out));
 }
 
-size_t nadb_redis_record_head_len(struct nadb_slice bytes)
+/* How many bytes head and tags of a full one take; 0: it is none. */
+static size_t head_len_of(struct nadb_slice bytes)
 {
     if (bytes.len < NADB_REDIS_RECORD_HEAD || bytes.data[AT_FORMAT] != NADB_REDIS_RECORD_FORMAT) {
         return 0;
@@ -125,7 +126,7 @@ static bool read_parts(const char *head, struct nadb_slice rest, size_t tags_len
 bool nadb_redis_record_read(
     struct nadb_slice bytes, uint64_t identity, bool is_whole, struct nadb_redis_record *ret)
 {
-    size_t head_len = nadb_redis_record_head_len(bytes);
+    size_t head_len = head_len_of(bytes);
     if (head_len == 0 || head_len > bytes.len) {
         return false;
     }

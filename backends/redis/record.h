@@ -71,8 +71,4 @@ bool nadb_redis_record_read(
 bool nadb_redis_record_read_plain(
     struct nadb_slice bytes, uint64_t identity, bool is_whole, struct nadb_redis_record *ret);
 
-/* How many bytes head and tags of a full one take, by the first NADB_REDIS_RECORD_HEAD bytes; 0: it
- * is none. */
-size_t nadb_redis_record_head_len(struct nadb_slice bytes);
-
 #endif

@@ -3,10 +3,13 @@
  *     run -> a lane -> batch.c (fetches, commits) or query.c (whole keyspaces) -> lane.c -> link.c
  *
  *  1. What belongs to a key is in one partition (names.h), whose names share a slot.
- *  2. Records and indexes change together, in one script (lua/commit.lua), or not at all.
- *  3. A member of an index counts only while its score, the time it ends, is not over.
+ *  2. Records and indexes change together, in one script (lua/commit.lua), or not at all; where
+ *     only a plain record changes one command does it (batch.c).
+ *  3. A member of an index counts only while its score, the time it ends, is not over; below 0 it
+ *     is of a plain record, which does not end.
  *  4. A command that writes is sent at most once, unless the engine said that it has not run it.
- *  5. Each run has a lane, with connections of its own; lanes share nothing but the topology. */
+ *  5. Each run has a lane, with connections of its own; lanes share nothing but the topology and
+ *     the hints. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>

@@ -82,9 +82,6 @@ NADB_MUST_CHECK void *nadb_redis_hold_alloc(struct nadb_redis_hold *hold, size_t
 /* Takes a reply. */
 void nadb_redis_hold_reply(struct nadb_redis_hold *hold, redisReply *reply);
 
-/* Takes another's reference to a hold: what is in it lives as long as this one. */
-void nadb_redis_hold_adopt(struct nadb_redis_hold *hold, struct nadb_redis_hold *other);
-
 /* ---- messages between nadbd: listen.c ---- */
 
 void nadb_redis_ear_init(struct nadb_redis_ear *ear);

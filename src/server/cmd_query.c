@@ -239,6 +239,9 @@ static enum nadb_fetch write_items(struct nadb_call *call, const struct nadb_que
         /* It may be gone since it was gathered, or be another. */
         const struct nadb_rec *rec = nadb_store_peek(call->store, call->keyspace, &key);
         if (rec != NULL && nadb_selector_matches(selector, nadb_rec_tags(rec))) {
+            if (args->has_meta) {
+                nadb_store_want_times(call->store, call->keyspace, &key);
+            }
             write_record(call, args, &work->reply, rec);
             work->written++;
         }

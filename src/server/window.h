@@ -10,7 +10,8 @@
  *   1. A client is looked at only when nothing of its window is under way, so all that one look
  *      sends is in one batch, in the order of the commands.
  *   2. A command that only reads, or writes blindly, is sent when all before it have been sent:
- *      what it sees or does comes after what they do.
+ *      what it sees or does comes after what they do to the same keys (and nearly always to others:
+ *      backends/shared.h, 2).
  *   3. A command that changes what it has read is fetched for ahead of that, unless it has a key in
  *      common with one that has not been sent: its commit, which fails if the fetch was too early,
  *      waits as in 2.

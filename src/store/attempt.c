@@ -702,7 +702,8 @@ bool nadb_shared__wants_times(
 {
     struct nadb_attempt *attempt = running(store);
     struct nadb_item *item = get_item(attempt, space->owner, key);
-    if (item->is_changed) {
+    /* What was changed without having been looked at, or was given times, has its own. */
+    if (item->is_changed && (!item->is_seen || item->has_own_times)) {
         return true;
     }
     bool had_times = item->taken == NULL && item->ask.op.wants_times;

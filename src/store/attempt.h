@@ -30,9 +30,9 @@
  * the one before is not on its way it takes the record that this will leave, and commits behind it;
  * if it is on its way, it waits for the end of that. Others' writes are still met by the check.
  *
- * What one turn asks for, of all clients, goes to the backend as one job, in the order in which it
- * was asked for, while the next gathers. An attempt whose owner is gone is freed when nothing of it
- * is under way any more.
+ * What clients ask for in a turn goes to the backend in jobs, that of one look at a client in one,
+ * in the order in which it was asked for, while the next gathers. An attempt whose owner is gone is
+ * freed when nothing of it is under way any more.
  *
  * Thread: loop. */
 #ifndef NADB_STORE_ATTEMPT_H

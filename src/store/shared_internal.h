@@ -126,7 +126,7 @@ struct nadb_shared {
 
 /* ---- ask.c: operations to the backend and back ---- */
 
-/* The ask is sent at the end of the turn. */
+/* The ask is sent with others, at the end of the turn or when they are enough. */
 void nadb_ask__send(struct nadb_store *store, struct nadb_ask *ask);
 
 /* ---- claim.c: commands that change the same key ---- */

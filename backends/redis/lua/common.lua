@@ -43,7 +43,7 @@ end
 
 local function created_of_plain(keys, key)
     local score = call('ZSCORE', keys, key)
-    return score and -1 - tonumber(score) or 0
+    return score and math.max(-1 - tonumber(score), 0) or 0
 end
 
 -- Keys of the index that are live: plain ones, and those whose time is not over.
@@ -134,10 +134,10 @@ local function remove_all(base, space, keys, named)
         local head = try('GETRANGE', name, '0', LAST)
         local tags = type(head) ~= 'string' and named or head == '' and named
             or tags_of(base, space, name, head)
-        names[#names + 1] = name
-        if head == '' then
-            names[#names + 1] = base .. 'p:' .. space .. keys[i]
+        if head == '' and call('EXISTS', plain_of(name)) == 1 then
+            name, tags = plain_of(name), {}
         end
+        names[#names + 1] = name
         for j = 1, #tags do
             local list = keys_by_tag[tags[j]]
             if not list then

@@ -11,13 +11,13 @@ Test(redis_hints, what_was_learnt_last_is_known)
     struct nadb_redis_hints hints;
     nadb_redis_hints_init(&hints);
     uint64_t hash = UINT64_C(0x123456789abcdef0);
-    cr_assert_eq(nadb_redis_hint(&hints, hash), NADB_REDIS_UNKNOWN);
-    nadb_redis_hint_learn(&hints, hash, NADB_REDIS_PLAIN);
-    cr_assert_eq(nadb_redis_hint(&hints, hash), NADB_REDIS_PLAIN);
-    nadb_redis_hint_learn(&hints, hash, NADB_REDIS_FULL);
-    cr_assert_eq(nadb_redis_hint(&hints, hash), NADB_REDIS_FULL);
-    nadb_redis_hint_learn(&hints, hash, NADB_REDIS_UNKNOWN);
-    cr_assert_eq(nadb_redis_hint(&hints, hash), NADB_REDIS_UNKNOWN);
+    cr_assert_not(nadb_redis_hint(&hints, hash));
+    nadb_redis_hint_learn(&hints, hash, true);
+    cr_assert(nadb_redis_hint(&hints, hash));
+    nadb_redis_hint_learn(&hints, hash, true);
+    cr_assert(nadb_redis_hint(&hints, hash));
+    nadb_redis_hint_learn(&hints, hash, false);
+    cr_assert_not(nadb_redis_hint(&hints, hash));
     nadb_redis_hints_fini(&hints);
 }
 
@@ -32,16 +32,18 @@ Test(redis_hints, the_four_that_were_learnt_last_stay_in_a_bucket)
     struct nadb_redis_hints hints;
     nadb_redis_hints_init(&hints);
     for (uint64_t i = 0; i < 5; i++) {
-        nadb_redis_hint_learn(&hints, in_bucket(i), NADB_REDIS_PLAIN);
+        nadb_redis_hint_learn(&hints, in_bucket(i), true);
     }
-    nadb_redis_hint_learn(&hints, in_bucket(1), NADB_REDIS_FULL);
-    nadb_redis_hint_learn(&hints, in_bucket(9), NADB_REDIS_PLAIN);
-    static const enum nadb_redis_kind left[] = {NADB_REDIS_UNKNOWN, NADB_REDIS_FULL,
-        NADB_REDIS_UNKNOWN, NADB_REDIS_PLAIN, NADB_REDIS_PLAIN};
+    nadb_redis_hint_learn(&hints, in_bucket(3), false);
+    nadb_redis_hint_learn(&hints, in_bucket(1), true);
+    nadb_redis_hint_learn(&hints, in_bucket(9), true);
+    cr_assert(nadb_redis_hint(&hints, in_bucket(2)));
+    nadb_redis_hint_learn(&hints, in_bucket(10), true);
+    static const bool is_left[] = {false, true, false, false, true};
     for (uint64_t i = 0; i < 5; i++) {
-        cr_assert_eq(nadb_redis_hint(&hints, in_bucket(i)), left[i], "%u", (unsigned)i);
+        cr_assert_eq(nadb_redis_hint(&hints, in_bucket(i)), is_left[i], "%u", (unsigned)i);
     }
-    cr_assert_eq(nadb_redis_hint(&hints, in_bucket(9)), NADB_REDIS_PLAIN);
+    cr_assert(nadb_redis_hint(&hints, in_bucket(9)));
     nadb_redis_hints_fini(&hints);
 }
 
@@ -54,16 +56,16 @@ Test(redis_hints, nothing_is_known_after_forgetting_and_much_can_be_learnt_again
         unsigned known = 0;
         nadb_rng_seed(&rng, 1);
         for (unsigned i = 0; i < 10000; i++) {
-            known += nadb_redis_hint(&hints, nadb_rng_next(&rng)) != NADB_REDIS_UNKNOWN;
+            known += nadb_redis_hint(&hints, nadb_rng_next(&rng));
         }
         cr_assert_leq(known, 10, "%u", known); /* fingerprints that happen to be the same */
         nadb_rng_seed(&rng, 1);
         for (unsigned i = 0; i < 10000; i++) {
-            nadb_redis_hint_learn(&hints, nadb_rng_next(&rng), NADB_REDIS_PLAIN);
+            nadb_redis_hint_learn(&hints, nadb_rng_next(&rng), true);
         }
         nadb_rng_seed(&rng, 1);
         for (unsigned i = 0; i < 10000; i++) {
-            known += nadb_redis_hint(&hints, nadb_rng_next(&rng)) == NADB_REDIS_PLAIN;
+            known += nadb_redis_hint(&hints, nadb_rng_next(&rng));
         }
         cr_assert_geq(known, 10000, "%u", known);
         nadb_redis_hints_forget(&hints);

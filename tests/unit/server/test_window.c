@@ -501,6 +501,23 @@ Test(window, the_time_of_creation_stays_in_a_transaction_that_looks_at_value_and
     cr_expect_not_null(strstr(shown, "created/:1700000000000/"), "%s", shown);
 }
 
+Test(window, the_time_of_creation_is_told_of_what_a_transaction_came_upon_on_its_way)
+{
+    static const char *const lines[] = {
+        "MULTI\nGET a\nQUERY WITHVALUES WITHMETA EXPR *\nEXEC",
+        "MULTI\nINCR a\nSELECT 1\nSELECT 0\nMETA a\nEXEC",
+        "MULTI\nINCR a\nSELECT 1\nSELECT 0\nRENAME a b\nMETA b\nRENAME b a\nEXEC",
+    };
+    nadb_shared_engine_set(&engine, "a", "1");
+    for (size_t i = 0; i < NADB_ARRAY_LEN(lines); i++) {
+        nadb_fake_clock_advance_ms(&fixture.clock, 5000);
+        const char *shown = cmd_fixture_run(&fixture, lines[i]);
+        cr_expect_not_null(strstr(shown, "created/:1700000000000/"), "'%s': %s", lines[i], shown);
+        shown = cmd_fixture_run(&fixture, "META a");
+        cr_expect_not_null(strstr(shown, "created/:1700000000000/"), "'%s': %s", lines[i], shown);
+    }
+}
+
 Test(window, the_time_of_creation_goes_with_a_record_to_its_new_name)
 {
     expect_created_early("RENAME a b", "META b", 2);
