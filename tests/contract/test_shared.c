@@ -508,29 +508,41 @@ CLAUSE(keyspaces_are_apart)
     free_all(subject, &op, 1);
 }
 
+/* Writes garbage over what the key has under names of this type. */
+static void damage(struct subject *subject, const char *key, char type)
+{
+    for (unsigned i = 0; i < PARTITIONS * subject->engine_count; i++) {
+        char command[128];
+        char out[64];
+        (void)snprintf(command, sizeof(command), "SET %s{%u}%c:0:%s garbage XX", subject->prefix,
+            i % PARTITIONS, type, key);
+        nadb_engine_ask(&subject->engines[i / PARTITIONS], command, out, sizeof(out));
+    }
+}
+
 CLAUSE(a_record_that_is_damaged_is_not_handed_out_and_can_be_replaced)
 {
     put(subject, "k", "value", "a,b");
-    char command[128];
-    for (unsigned i = 0; i < PARTITIONS; i++) {
-        for (size_t j = 0; j < subject->engine_count; j++) {
-            char out[64];
-            (void)snprintf(
-                command, sizeof(command), "SET %s{%u}r:0:k garbage XX", subject->prefix, i);
-            nadb_engine_ask(&subject->engines[j], command, out, sizeof(out));
-        }
+    put(subject, "plain", "value", "");
+    damage(subject, "k", 'r');
+    damage(subject, "plain", 'p');
+    struct nadb_op ops[] = {fetch_of("k"), fetch_of("plain"), fetch_of("plain")};
+    ops[2].wants_value = false;
+    run_all(subject, ops, 3);
+    for (size_t i = 0; i < 3; i++) {
+        cr_assert_eq(ops[i].err, NADB_ECORRUPT, "%zu", i);
+        cr_assert_not_null(strstr(ops[i].error.text, i == 0 ? "0:k: no rec" : "0:plain: no rec"));
     }
-    struct nadb_op op = fetch_of("k");
-    run_all(subject, &op, 1);
-    cr_assert_eq(op.err, NADB_ECORRUPT);
-    cr_assert_not_null(strstr(op.error.text, "0:k: no record"));
-    free_all(subject, &op, 1);
+    free_all(subject, ops, 3);
     put(subject, "k", "new", "b,c");
+    put(subject, "plain", "new", "b");
     expect(subject, "k", "new");
+    expect(subject, "plain", "new");
     cr_assert_eq(count_tag(subject, "a"), 0);
-    cr_assert_eq(count_tag(subject, "b"), 1);
+    cr_assert_eq(count_tag(subject, "b"), 2);
     cr_assert_eq(count_tag(subject, "c"), 1);
-    cr_assert_eq(count_keys(subject), 1);
+    cr_assert_eq(count_keys(subject), 2);
+    cr_assert_eq(count_names(subject, "p:"), 0);
 }
 
 /* ---- the index ---- */
@@ -1526,16 +1538,21 @@ CLAUSE(an_engine_that_forgot_its_scripts_is_given_them_again)
 {
     char out[64];
     put(subject, "k", "1", "");
+    put(subject, "plain", "1", "");
     for (size_t i = 0; i < subject->engine_count; i++) {
         nadb_engine_ask(&subject->engines[i], "SCRIPT FLUSH", out, sizeof(out));
     }
     struct nadb_change change = put_change(subject, "k", NADB_SLICE("2"), "t", 0);
-    struct nadb_op ops[] = {commit_of(&change, 1), fetch_of("k")};
-    run_all(subject, ops, 2);
+    struct nadb_change by_itself = put_change(subject, "plain", NADB_SLICE("2"), "", 0);
+    by_itself.keeps_created = true;
+    struct nadb_op ops[] = {commit_of(&change, 1), commit_of(&by_itself, 1), fetch_of("k")};
+    run_all(subject, ops, 3);
     cr_assert_eq(ops[0].err, NADB_OK, "%s", ops[0].error.text);
-    cr_assert_eq(ops[1].err, NADB_OK);
-    cr_assert_eq(ops[1].found->entry.value.data[0], '2', "what came behind must see it");
-    free_all(subject, ops, 2);
+    cr_assert_eq(ops[1].err, NADB_OK, "%s", ops[1].error.text);
+    cr_assert_eq(ops[2].err, NADB_OK);
+    cr_assert_eq(ops[2].found->entry.value.data[0], '2', "what came behind must see it");
+    free_all(subject, ops, 3);
+    expect(subject, "plain", "2");
 }
 
 /* ---- a single server ---- */
@@ -1544,7 +1561,16 @@ static void have_no_memory(struct subject *subject)
 {
     char out[64];
     put(subject, "old", "1", "t");
+    put(subject, "plain", "1", "");
     nadb_engine_ask(&subject->engines[0], "CONFIG SET maxmemory 1", out, sizeof(out));
+    struct nadb_change by_itself = put_change(subject, "plain", NADB_SLICE("2"), "", 0);
+    by_itself.keeps_created = true;
+    struct nadb_op native = commit_of(&by_itself, 1);
+    run_all(subject, &native, 1);
+    cr_assert_eq(native.err, NADB_EENGINE);
+    cr_assert_eq(strncmp(native.error.text, "OOM ", 4), 0, "%s", native.error.text);
+    expect(subject, "plain", "1");
+    delete (subject, "plain");
     struct nadb_change change = put_change(subject, "new", NADB_SLICE("v"), "t", 0);
     struct nadb_change again = put_change(subject, "old", NADB_SLICE("2"), "u", 0);
     struct nadb_change gone = delete_change(subject, "old");
@@ -1720,16 +1746,21 @@ Test(shared_contract, an_engine_that_dies_under_load_has_what_was_acknowledged_a
 static void hang(struct subject *subject)
 {
     put(subject, "k", "1", "");
+    put(subject, "plain", "1", "");
     nadb_engine_freeze(&subject->engines[0], true);
     struct nadb_change change = put_change(subject, "k", NADB_SLICE("2"), "", 0);
-    struct nadb_op ops[] = {fetch_of("k"), commit_of(&change, 1)};
+    struct nadb_change by_itself = put_change(subject, "plain", NADB_SLICE("2"), "", 0);
+    by_itself.keeps_created = true;
+    struct nadb_op ops[] = {fetch_of("k"), commit_of(&change, 1), commit_of(&by_itself, 1)};
     uint64_t begin = now_ms();
-    run_all(subject, ops, 2);
+    run_all(subject, ops, 3);
     cr_assert_lt(now_ms() - begin, 2 * TIMEOUT_MS);
     cr_assert_eq(ops[0].err, NADB_EIO);
-    cr_assert_eq(ops[1].err, NADB_ESYNC, "%s", ops[1].error.text);
-    cr_assert_str_eq(ops[1].error.text, "backend: outcome unknown");
-    free_all(subject, ops, 2);
+    for (size_t i = 1; i < 3; i++) {
+        cr_assert_eq(ops[i].err, NADB_ESYNC, "%s", ops[i].error.text);
+        cr_assert_str_eq(ops[i].error.text, "backend: outcome unknown");
+    }
+    free_all(subject, ops, 3);
     nadb_engine_freeze(&subject->engines[0], false);
     wait_for_service(subject);
     struct nadb_shared_stats stats;
