@@ -890,6 +890,7 @@ CLAUSE(plain_records_go_with_what_selects_or_clears_them)
             struct nadb_op op = {.kind = NADB_OP_CLEAR};
             run_well(subject, &op);
             cr_assert_eq(op.number, 4);
+            free_all(subject, &op, 1);
             cr_assert_eq(count_names(subject, "p:") + count_names(subject, "r:"), 0);
             cr_assert_eq(count_keys(subject), 0);
         }
