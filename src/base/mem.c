@@ -27,8 +27,9 @@
 
 #ifdef NADB_JEMALLOC
 /* jemalloc reads this when it starts. Records are met at random, so huge pages spare one TLB miss
- * each; what is freed goes back to the kernel within a second, by a thread of its own. */
-const char *malloc_conf = "thp:always,background_thread:true,dirty_decay_ms:1000";
+ * each; what is freed goes back to the kernel within a second, by a thread of its own, and for
+ * good: of address space that is kept for later a single byte would bring back a huge page. */
+const char *malloc_conf = "thp:always,retain:false,background_thread:true,dirty_decay_ms:1000";
 #endif
 
 #define MEM_SLOTS 64
