@@ -311,6 +311,15 @@ static void begin_turn(void *ctx)
     nadb_loop_begin_turn(ctx);
 }
 
+/* On a shared backend every batch under way has a thread that waits for the engine, and so has what
+ * may take the engine long. */
+static unsigned count_threads(const struct nadb_server_opts *opts)
+{
+    unsigned files = (unsigned)opts->config->io_threads;
+    unsigned batches = (unsigned)opts->config->redis_pool_size + 1;
+    return opts->backend_ops->shared != NULL && files < batches ? batches : files;
+}
+
 /* What can neither fail nor be seen from outside. */
 static void init_server(struct nadb_server_loop *loop, const struct nadb_server_opts *opts)
 {
@@ -334,8 +343,7 @@ static void init_server(struct nadb_server_loop *loop, const struct nadb_server_
     nadb_random_hex(server->run_id, NADB_RUN_ID_LEN);
     nadb_conns_init(&loop->conns, server, &loop->uv, begin_turn, loop);
     nadb_loop_init(loop);
-    nadb_uv_executor_init(
-        &loop->executor, &loop->uv, (unsigned)opts->config->io_threads, begin_turn, loop);
+    nadb_uv_executor_init(&loop->executor, &loop->uv, count_threads(opts), begin_turn, loop);
 }
 
 #define URLS_MAX 64u
