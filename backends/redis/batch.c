@@ -47,7 +47,7 @@
 enum chunk_kind {
     CHUNK_NONE,
     CHUNK_VALUES, /* MGET */
-    CHUNK_APART,  /* a value, by names that are asked for one by one */
+    CHUNK_APART,  /* a fetch, by names that are asked for one by one */
     CHUNK_LOOKS,  /* a script */
     CHUNK_SETS,   /* SET XX of each */
     CHUNK_COMMITS,
@@ -340,7 +340,7 @@ static void send_values(struct batch *batch, struct chunk *chunk)
     chunk->call = nadb_redis_lane_end(lane);
 }
 
-/* In this order: a key whose record becomes one of the other kind meanwhile is not missed. */
+/* In this order: a key whose record becomes one of the other kind, once, is not missed. */
 static const char apart_types[] = {'p', 'r', 'p'};
 #define APART_GETS NADB_ARRAY_LEN(apart_types)
 

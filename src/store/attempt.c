@@ -674,6 +674,22 @@ void nadb_shared__note_times(
     mark(store, space, hash, false);
 }
 
+/* Is the item here, with what the handler needs of it? `had_it`: that was asked for. If not, all of
+ * it comes with the next run. */
+static bool is_enough(struct nadb_attempt *attempt, struct nadb_item *item, bool had_it)
+{
+    if (!is_here(attempt, item)) {
+        return false;
+    }
+    if (found_of(item)->stamp == 0 || had_it) {
+        return true;
+    }
+    item->wants_claim = false;
+    fetch(item);
+    nadb_attempt__miss(attempt);
+    return false;
+}
+
 bool nadb_shared__wants_value(
     struct nadb_store *store, struct nadb_space *space, const struct nadb_key *key)
 {
@@ -684,17 +700,7 @@ bool nadb_shared__wants_value(
     }
     bool had_value = has_value(item);
     item->wants_value = item->wants_times = true;
-    if (!is_here(attempt, item)) {
-        return false;
-    }
-    if (found_of(item)->stamp != 0 && !had_value) {
-        /* It has no value yet: that comes with the next run. */
-        item->wants_claim = false;
-        fetch(item);
-        nadb_attempt__miss(attempt);
-        return false;
-    }
-    return true;
+    return is_enough(attempt, item, had_value);
 }
 
 bool nadb_shared__wants_times(
@@ -706,18 +712,10 @@ bool nadb_shared__wants_times(
     if (item->is_changed && (!item->is_seen || item->has_own_times)) {
         return true;
     }
-    bool had_times = item->taken == NULL && item->ask.op.wants_times;
+    bool had_times = item->ask.op.wants_times;
     item->wants_times = true;
-    if (!is_here(attempt, item)) {
-        return false;
-    }
-    if (found_of(item)->stamp != 0 && !had_times) {
-        NADB_ASSERT(item->taken == NULL); /* what is taken is for commands that keep the times */
-        fetch(item);
-        nadb_attempt__miss(attempt);
-        return false;
-    }
-    return true;
+    NADB_ASSERT(item->taken == NULL); /* what is taken is for commands that keep the times */
+    return is_enough(attempt, item, had_times);
 }
 
 uint64_t nadb_shared__stamp(
