@@ -9,18 +9,21 @@ static enum nadb_err decode_all(struct nadb_fs_visit *visit, uint64_t to, struct
 {
     struct nadb_fs_range range = {
         .io = visit->io,
-        .file = visit->file,
         .name = visit->name,
         .seed = visit->walk.seed,
         .from = NADB_SEGMENT_HEADER_BYTES,
         .to = to,
     };
-    enum nadb_err err = NADB_OK;
+    enum nadb_err err = nadb_fs_visit_open_run(visit, &range.file, reterr);
+    if (err != NADB_OK) {
+        return err;
+    }
     while (err == NADB_OK && range.from < range.to) {
         struct nadb_replay_chunk chunk = {0};
         err = nadb_fs_load(&range, NADB_BACKEND_CHUNK_BYTES, &chunk, &range.from, reterr);
         nadb_fs_chunk_free(&chunk);
     }
+    (void)visit->io->close_file(visit->io, range.file); /* nothing was written */
     return err;
 }
 

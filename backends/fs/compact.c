@@ -171,10 +171,11 @@ static uint64_t end_of_batches(const struct nadb_manifest_entry *entry)
 }
 
 static enum nadb_err open_input(struct nadb_compaction *c, const struct nadb_manifest_entry *entry,
-    char name[NADB_SEGMENT_NAME_BYTES], int *ret_file, struct nadb_error *reterr)
+    bool is_run, char name[NADB_SEGMENT_NAME_BYTES], int *ret_file, struct nadb_error *reterr)
 {
     nadb_segment_name(name, entry->id);
-    *ret_file = c->fs->io->open_file(c->fs->io, c->fs->dir, name, NADB_FS_OPEN_READ);
+    *ret_file = is_run ? nadb_fs_open_run(c->fs->io, c->fs->dir, name)
+                       : c->fs->io->open_file(c->fs->io, c->fs->dir, name, NADB_FS_OPEN_READ);
     return *ret_file >= 0
                ? NADB_OK
                : nadb_error_set(reterr, NADB_EIO, -*ret_file, "segment '%s': open", name);
@@ -185,7 +186,7 @@ static enum nadb_err read_input(struct nadb_compaction *c, const struct nadb_man
 {
     char name[NADB_SEGMENT_NAME_BYTES];
     int file;
-    enum nadb_err err = open_input(c, entry, name, &file, reterr);
+    enum nadb_err err = open_input(c, entry, true, name, &file, reterr);
     if (err != NADB_OK) {
         return err;
     }
@@ -384,7 +385,7 @@ static enum nadb_err skip_input(struct nadb_compaction *c, const struct nadb_man
 {
     char name[NADB_SEGMENT_NAME_BYTES];
     int file;
-    enum nadb_err err = open_input(c, entry, name, &file, reterr);
+    enum nadb_err err = open_input(c, entry, false, name, &file, reterr);
     if (err != NADB_OK) {
         return err;
     }

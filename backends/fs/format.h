@@ -19,9 +19,11 @@
  *     +----------------+
  *
  * Invariants:
- *   1. No batch is ever written over: a segment only grows, or is cut back to where a batch ended.
- *      Zeros may follow the last batch of the active segment: written ahead, they make the next
- *      syncs cheaper, as the size of the file does not change.
+ *   1. No batch is ever written over but with the same bytes, as the block that it ends in goes to
+ *      the disk again with the next one: a segment only grows, or is cut back to where a batch
+ *      ended. Zeros may follow the last batch of the active segment: those that fill its block,
+ *      and others written ahead, which make the next syncs cheaper, as the size of the file does
+ *      not change.
  *   2. Every checksum is seeded with store, segment and offset, so zeros, stale blocks and blocks
  *      of another place or another store never verify.
  *   3. Each frame header holds the checksum of the frame header before it (the chain), and the
@@ -94,10 +96,10 @@ enum nadb_frame_flags {
     NADB_FRAME_FLAGS_KNOWN = NADB_FRAME_FIRST | NADB_FRAME_LAST | NADB_FRAME_FOOTER,
 };
 
-/* A frame is closed before it passes this. A record of NADB_RECORD_DIRECT_BYTES or more has a
+/* A frame is closed before it passes this. A record of NADB_RECORD_ALONE_BYTES or more has a
  * frame to itself, as large as it needs. */
 #define NADB_FRAME_PAYLOAD_TARGET (1u << 20)
-#define NADB_RECORD_DIRECT_BYTES  (1u << 16)
+#define NADB_RECORD_ALONE_BYTES   (1u << 16)
 
 /* ---- record ---- */
 

@@ -62,7 +62,7 @@ static void let_go(struct nadb_fs *fs)
     }
     nadb_mem_free(fs->units);
     fs->units = NULL;
-    fs->unit_count = 0;
+    fs->unit_count = fs->unit_cap = 0;
     nadb_segment_tools_fini(&fs->tools);
     nadb_fs_deaths_fini(&fs->deaths);
     nadb_manifest_fini(&fs->manifest);
@@ -213,7 +213,7 @@ static enum nadb_err fs_replay(struct nadb_backend *backend, uint32_t unit_index
     } else {
         nadb_segment_name(name, unit->id);
     }
-    int file = fs->io->open_file(fs->io, fs->dir, name, NADB_FS_OPEN_READ);
+    int file = nadb_fs_open_run(fs->io, fs->dir, name);
     if (file < 0) {
         return nadb_error_set(reterr, NADB_EIO, -file, "segment '%s': open", name);
     }

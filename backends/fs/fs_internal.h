@@ -13,7 +13,7 @@
 
 #define NADB_FS_MAGIC 0x4e414653u
 
-/* A segment as replay sees it. */
+/* A part of a segment as replay sees it. */
 struct nadb_fs_unit {
     uint64_t id;
     uint64_t seed;
@@ -35,7 +35,7 @@ struct nadb_fs {
     int dir;
     int lock;
     struct nadb_fs_unit *units; /* owned */
-    uint32_t unit_count;
+    uint32_t unit_count, unit_cap;
     struct nadb_fs_deaths deaths;
     bool is_lean; /* values are not replayed */
     /* any worker's from open to close */

@@ -78,6 +78,8 @@ static int sys_open_file(
         [NADB_FS_OPEN_WRITE] = O_RDWR,
         [NADB_FS_OPEN_CREATE] = O_RDWR | O_CREAT | O_EXCL,
         [NADB_FS_OPEN_ALWAYS] = O_RDWR | O_CREAT,
+        [NADB_FS_OPEN_READ_DIRECT] = O_RDONLY | O_DIRECT,
+        [NADB_FS_OPEN_WRITE_DIRECT] = O_WRONLY | O_DIRECT,
     };
     (void)io;
     int result;

@@ -25,7 +25,13 @@ enum nadb_fs_open_mode {
     NADB_FS_OPEN_WRITE,  /* must exist; reads and writes */
     NADB_FS_OPEN_CREATE, /* must not exist (-EEXIST); reads and writes */
     NADB_FS_OPEN_ALWAYS, /* created empty when missing, kept as it is otherwise; reads and writes */
+    /* Must exist; past the page cache: whole blocks at multiples of them, from or to memory that is
+     * aligned as they are, but that reading ends with the file. Fails where that cannot be had. */
+    NADB_FS_OPEN_READ_DIRECT,
+    NADB_FS_OPEN_WRITE_DIRECT, /* writes only */
 };
+
+#define NADB_FS_BLOCK_BYTES 4096u
 
 /* Called with each name of a directory but "." and ".."; the name is borrowed. */
 typedef void nadb_fs_name_fn(void *ctx, const char *name);

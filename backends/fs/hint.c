@@ -188,11 +188,12 @@ static enum nadb_err fail_write(const char *name, int result, struct nadb_error 
         reterr, result == -ENOSPC ? NADB_ENOSPC : NADB_EIO, -result, "hint '%s'", name);
 }
 
-static enum nadb_err write_records(struct writing *w, const char *name, struct nadb_error *reterr)
+static enum nadb_err write_records(
+    struct writing *w, int file, const char *name, struct nadb_error *reterr)
 {
     struct nadb_fs_range range = {
         .io = w->io,
-        .file = w->visit.file,
+        .file = file,
         .name = w->visit.name,
         .seed = w->visit.walk.seed,
         .slot = 0,
@@ -245,8 +246,13 @@ static enum nadb_err write_file(struct writing *w, uint64_t store_id,
     put_header(header, store_id, entry);
     w->chain = nadb_get_u64(header + NADB_SEGMENT_CHECK_AT);
     int result = write_bytes(w, header, sizeof(header));
-    enum nadb_err err =
-        result == 0 ? write_records(w, name, reterr) : fail_write(name, result, reterr);
+    int from = -1;
+    enum nadb_err err = result == 0 ? nadb_fs_visit_open_run(&w->visit, &from, reterr)
+                                    : fail_write(name, result, reterr);
+    if (err == NADB_OK) {
+        err = write_records(w, from, name, reterr);
+        (void)w->io->close_file(w->io, from); /* nothing was written through it */
+    }
     (void)w->io->close_file(w->io, w->file); /* what is not there does not verify */
     if (err != NADB_OK) {
         (void)w->io->unlink_file(w->io, w->dir, name); /* as above */

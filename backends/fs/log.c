@@ -125,7 +125,7 @@ static void retire_active(struct nadb_fs *fs, struct nadb_segment_point *ret_end
         nadb_segment_close(old);
     } else {
         fs->stale = *old;
-        old->file = -1;
+        *old = (struct nadb_segment){.file = -1};
     }
 }
 

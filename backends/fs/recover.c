@@ -20,6 +20,8 @@
 /* Names of segments nobody needs, to be removed; more than this wait for the next start. */
 #define LEFTOVERS_MAX 1024
 
+#define UNITS_FIRST 64u
+
 struct recovery {
     struct nadb_fs *fs;
     struct nadb_backend_open_info *info;
@@ -145,17 +147,34 @@ static enum nadb_err remove_leftovers(struct recovery *r)
 
 /* ---- one segment ---- */
 
-static void add_unit(struct recovery *r, const struct nadb_fs_visit *visit, uint64_t to)
+static enum nadb_err add_unit(struct recovery *r, const struct nadb_fs_unit *unit)
 {
     struct nadb_fs *fs = r->fs;
-    fs->units[fs->unit_count++] = (struct nadb_fs_unit){
-        .id = visit->entry->id,
-        .seed = visit->walk.seed,
-        .from = NADB_SEGMENT_HEADER_BYTES,
-        .to = to,
-        .slot = visit->entry->slot,
-    };
-    r->info->bytes += to - NADB_SEGMENT_HEADER_BYTES;
+    if (fs->unit_count == fs->unit_cap) {
+        uint32_t cap = fs->unit_cap == 0 ? UNITS_FIRST : fs->unit_cap * 2;
+        struct nadb_fs_unit *units = nadb_mem_try_realloc(fs->units, cap * sizeof(*units));
+        if (units == NULL) {
+            return nadb_error_set(r->reterr, NADB_ENOMEM, 0, "not enough memory");
+        }
+        fs->units = units;
+        fs->unit_cap = cap;
+    }
+    fs->units[fs->unit_count++] = *unit;
+    r->info->bytes += unit->to - unit->from;
+    return NADB_OK;
+}
+
+/* The units from number `first` on end at `to` at the latest. */
+static void clip_units(struct recovery *r, uint32_t first, uint64_t to)
+{
+    struct nadb_fs *fs = r->fs;
+    while (fs->unit_count > first && fs->units[fs->unit_count - 1].to > to) {
+        struct nadb_fs_unit *last = &fs->units[fs->unit_count - 1];
+        bool is_behind = last->from >= to;
+        r->info->bytes -= last->to - (is_behind ? last->from : to);
+        last->to = to;
+        fs->unit_count -= is_behind ? 1 : 0;
+    }
 }
 
 static void note_torn(struct recovery *r, const struct nadb_fs_visit *visit)
@@ -168,28 +187,44 @@ static void note_torn(struct recovery *r, const struct nadb_fs_visit *visit)
     }
 }
 
+/* Units are decoded in parallel: a segment is dealt out to several, each no more than what is read
+ * at once, if its frames allow. */
 static enum nadb_err walk_segment(struct recovery *r, struct nadb_fs_visit *visit)
 {
     struct nadb_fs *fs = r->fs;
-    uint64_t to = NADB_SEGMENT_HEADER_BYTES;
+    const uint32_t first = fs->unit_count;
+    struct nadb_fs_unit unit = {
+        .id = visit->entry->id,
+        .seed = visit->walk.seed,
+        .from = NADB_SEGMENT_HEADER_BYTES,
+        .to = NADB_SEGMENT_HEADER_BYTES,
+        .slot = visit->entry->slot,
+    };
     bool is_end = false;
-    for (;;) {
-        enum nadb_err err = nadb_fs_visit_next(visit, &is_end, r->reterr);
-        if (err != NADB_OK) {
-            return err;
+    enum nadb_err err = nadb_fs_visit_next(visit, &is_end, r->reterr);
+    while (err == NADB_OK && !is_end) {
+        if (nadb_fs_visit_is_at_batch_end(visit)) {
+            nadb_fs_deaths_add(&fs->deaths, visit->walk.frame.seq, visit->walk.frame.wall_ms);
         }
-        if (is_end) {
-            break;
+        uint64_t next = visit->walk.next.offset;
+        if (unit.to > unit.from && next - unit.from > NADB_BACKEND_CHUNK_BYTES) {
+            err = add_unit(r, &unit);
+            unit.from = unit.to;
         }
-        nadb_fs_deaths_add(&fs->deaths, visit->walk.frame.seq, visit->walk.frame.wall_ms);
-        to = visit->walk.at.offset;
+        unit.to = next;
+        if (err == NADB_OK) {
+            err = nadb_fs_visit_next(visit, &is_end, r->reterr);
+        }
     }
-    note_torn(r, visit);
-    r->end = visit->walk.at;
-    if (to > NADB_SEGMENT_HEADER_BYTES) {
-        add_unit(r, visit, to);
+    if (err == NADB_OK && unit.to > unit.from) {
+        err = add_unit(r, &unit);
     }
-    return NADB_OK;
+    if (err == NADB_OK) {
+        note_torn(r, visit);
+        r->end = visit->walk.at;
+        clip_units(r, first, r->end.offset); /* frames of a torn batch */
+    }
+    return err;
 }
 
 /* ---- the active segment ---- */
@@ -200,6 +235,7 @@ static void adopt_active(struct recovery *r, struct nadb_fs_visit *visit)
     struct nadb_fs *fs = r->fs;
     fs->active = (struct nadb_segment){
         .io = fs->io,
+        .dir = fs->dir,
         .file = visit->file,
         .slot = visit->entry->slot,
         .id = visit->entry->id,
@@ -312,7 +348,7 @@ static bool has_right_end(const struct nadb_fs_visit *visit)
 }
 
 /* Takes what the segment's hint says of it instead of walking it; false: that cannot be had. */
-static bool take_hint(struct recovery *r, const struct nadb_fs_visit *visit)
+static bool take_hint(struct recovery *r, const struct nadb_fs_visit *visit, enum nadb_err *ret_err)
 {
     struct nadb_fs *fs = r->fs;
     const struct nadb_manifest_entry *entry = visit->entry;
@@ -328,15 +364,14 @@ static bool take_hint(struct recovery *r, const struct nadb_fs_visit *visit)
     r->end = hint.at;
     r->end.version = version > r->end.version ? version : r->end.version;
     if (hint.to > hint.from) {
-        fs->units[fs->unit_count++] = (struct nadb_fs_unit){
-            .id = entry->id,
-            .seed = nadb_hint_seed(visit->walk.seed),
-            .from = hint.from,
-            .to = hint.to,
-            .slot = entry->slot,
-            .is_hint = true,
-        };
-        r->info->bytes += hint.to - hint.from;
+        *ret_err = add_unit(r, &(struct nadb_fs_unit){
+                                   .id = entry->id,
+                                   .seed = nadb_hint_seed(visit->walk.seed),
+                                   .from = hint.from,
+                                   .to = hint.to,
+                                   .slot = entry->slot,
+                                   .is_hint = true,
+                               });
     }
     return true;
 }
@@ -345,8 +380,9 @@ static bool take_hint(struct recovery *r, const struct nadb_fs_visit *visit)
 static enum nadb_err look_at(
     struct recovery *r, struct nadb_fs_visit *visit, struct nadb_manifest_entry *entry)
 {
-    if (take_hint(r, visit)) {
-        return NADB_OK;
+    enum nadb_err err = NADB_OK;
+    if (take_hint(r, visit, &err)) {
+        return err;
     }
     if (r->fs->is_lean && entry->has_hint) {
         remove_hint(r, entry->id); /* it was no good: another one will be written */
@@ -397,10 +433,6 @@ static enum nadb_err visit_segments(struct recovery *r)
 {
     struct nadb_fs *fs = r->fs;
     size_t count = fs->manifest.count;
-    fs->units = nadb_mem_try_alloc((count + 1) * sizeof(*fs->units));
-    if (fs->units == NULL) {
-        return nadb_error_set(r->reterr, NADB_ENOMEM, 0, "not enough memory");
-    }
     fs->is_lean = is_too_large(fs);
     r->info->is_without_values = fs->is_lean;
     for (size_t i = 0; i < count; i++) {

@@ -1,8 +1,10 @@
 /* This file turns ranges of segments into chunks of entries. */
 #include "backends/fs/replay.h"
 
+#include <errno.h>
 #include <string.h>
 
+#include "backends/fs/blocks.h"
 #include "backends/fs/format.h"
 #include "backends/fs/frame.h"
 #include "backends/fs/hint.h"
@@ -53,9 +55,8 @@ uint64_t nadb_fs_deaths_of(const struct nadb_fs_deaths *deaths, uint64_t seq)
 
 struct loading {
     const struct nadb_fs_range *range;
-    char *bytes; /* [from, from + len) of the segment */
-    size_t len;
-    size_t used; /* whole frames */
+    struct nadb_fs_run run; /* from `from` on */
+    size_t used;            /* whole frames */
     size_t records;
     size_t frames;
     struct nadb_error *reterr;
@@ -77,19 +78,15 @@ static enum nadb_err fail_at(const struct loading *l, enum nadb_fs_check check, 
 static enum nadb_err read_part(struct loading *l, size_t len)
 {
     const struct nadb_fs_range *range = l->range;
-    char *bytes = nadb_mem_try_realloc(l->bytes, len);
-    if (bytes == NULL) {
+    int result = nadb_fs_run_extend(&l->run, range->io, range->file, range->from, len);
+    if (result == -ENOMEM) {
         return nadb_error_set(
             l->reterr, NADB_ENOMEM, 0, "segment '%s': not enough memory", range->name);
     }
-    l->bytes = bytes;
-    ssize_t got = nadb_fs_read_full(
-        range->io, range->file, bytes + l->len, len - l->len, range->from + l->len);
-    if (got < 0) {
-        return nadb_error_set(l->reterr, NADB_EIO, (int)-got, "segment '%s': read", range->name);
+    if (result != 0) {
+        return nadb_error_set(l->reterr, NADB_EIO, -result, "segment '%s': read", range->name);
     }
-    l->len += (size_t)got;
-    return l->len == len ? NADB_OK : fail_at(l, NADB_FS_BAD, l->len);
+    return l->run.len == len ? NADB_OK : fail_at(l, NADB_FS_BAD, l->run.len);
 }
 
 /* Verifies the frame at `used` and passes it. *ret_missing is not 0, and nothing else happens,
@@ -97,7 +94,7 @@ static enum nadb_err read_part(struct loading *l, size_t len)
 static enum nadb_err pass_frame(struct loading *l, size_t *ret_missing)
 {
     const struct nadb_fs_range *range = l->range;
-    size_t room = l->len - l->used;
+    size_t room = l->run.len - l->used;
     *ret_missing = 0;
     if (room < NADB_FRAME_HEADER_BYTES) {
         *ret_missing = NADB_FRAME_HEADER_BYTES - room;
@@ -105,7 +102,7 @@ static enum nadb_err pass_frame(struct loading *l, size_t *ret_missing)
     }
     struct nadb_frame frame;
     uint64_t seed = nadb_offset_seed(range->seed, range->from + l->used);
-    enum nadb_fs_check check = nadb_frame_get(l->bytes + l->used, seed, &frame);
+    enum nadb_fs_check check = nadb_frame_get(l->run.bytes + l->used, seed, &frame);
     if (check != NADB_FS_GOOD) {
         return fail_at(l, check, l->used);
     }
@@ -114,7 +111,7 @@ static enum nadb_err pass_frame(struct loading *l, size_t *ret_missing)
         *ret_missing = frame.payload_bytes - room;
         return NADB_OK;
     }
-    const char *payload = l->bytes + l->used + NADB_FRAME_HEADER_BYTES;
+    const char *payload = l->run.bytes + l->used + NADB_FRAME_HEADER_BYTES;
     if (frame.records > frame.payload_bytes / NADB_RECORD_HEADER_BYTES ||
         frame.payload_check != nadb_checksum64(payload, frame.payload_bytes, seed)) {
         return fail_at(l, NADB_FS_BAD, l->used);
@@ -129,17 +126,17 @@ static enum nadb_err load_frames(struct loading *l, size_t bytes_max)
 {
     uint64_t whole = l->range->to - l->range->from;
     enum nadb_err err = read_part(l, whole < bytes_max ? (size_t)whole : bytes_max);
-    while (err == NADB_OK && l->used < l->len) {
+    while (err == NADB_OK && l->used < l->run.len) {
         size_t missing = 0;
         err = pass_frame(l, &missing);
         if (err == NADB_OK && missing != 0) {
-            if (missing > whole - l->len) {
+            if (missing > whole - l->run.len) {
                 return fail_at(l, NADB_FS_BAD, l->used);
             }
             if (l->used > 0) {
                 return NADB_OK; /* the next chunk's */
             }
-            err = read_part(l, l->len + missing);
+            err = read_part(l, l->run.len + missing);
         }
     }
     return err;
@@ -148,7 +145,7 @@ static enum nadb_err load_frames(struct loading *l, size_t bytes_max)
 /* What a chunk owns besides its block: the part of the segment that entries borrow from, and the
  * values that had to be expanded. */
 struct holdings {
-    char *bytes;
+    void *memory;
     struct nadb_fs_chunk_frame *frames;
     size_t frame_count;
     char **values;
@@ -162,7 +159,7 @@ static void free_holdings(struct holdings *holdings)
     }
     nadb_mem_free(holdings->values);
     nadb_mem_free(holdings->frames);
-    nadb_mem_free(holdings->bytes);
+    nadb_mem_free(holdings->memory);
     nadb_mem_free(holdings);
 }
 
@@ -193,8 +190,8 @@ static bool take_prefix(
     if (end - *at < NADB_HINT_PREFIX_BYTES) {
         return false;
     }
-    *ret_place = nadb_get_u32(l->bytes + *at);
-    *ret_value_len = nadb_get_u32(l->bytes + *at + 4);
+    *ret_place = nadb_get_u32(l->run.bytes + *at);
+    *ret_value_len = nadb_get_u32(l->run.bytes + *at + 4);
     *at += NADB_HINT_PREFIX_BYTES;
     return *ret_place < UINT64_C(1) << NADB_LOC_OFFSET_BITS && *ret_value_len <= NADB_VALUE_LEN_MAX;
 }
@@ -222,7 +219,7 @@ static enum nadb_err decode_frame(const struct loading *l, size_t at, size_t *re
     const struct nadb_fs_range *range = l->range;
     struct nadb_frame frame;
     enum nadb_fs_check check =
-        nadb_frame_get(l->bytes + at, nadb_offset_seed(range->seed, range->from + at), &frame);
+        nadb_frame_get(l->run.bytes + at, nadb_offset_seed(range->seed, range->from + at), &frame);
     NADB_ASSERT(check == NADB_FS_GOOD);
     uint64_t dead_ms = nadb_fs_deaths_of(range->deaths, frame.seq);
     holdings->frames[holdings->frame_count++] = (struct nadb_fs_chunk_frame){
@@ -241,7 +238,7 @@ static enum nadb_err decode_frame(const struct loading *l, size_t at, size_t *re
         if (range->is_hint && !take_prefix(l, &at, end, &place, &value_len)) {
             return fail_at(l, NADB_FS_BAD, at);
         }
-        check = nadb_fs_record_get(l->bytes + at, end - at, entry, &bytes);
+        check = nadb_fs_record_get(l->run.bytes + at, end - at, entry, &bytes);
         if (check != NADB_FS_GOOD) {
             return fail_at(l, check, at);
         }
@@ -283,7 +280,7 @@ static enum nadb_err decode_frames(const struct loading *l, struct nadb_replay_c
         free_holdings(holdings);
         return err;
     }
-    holdings->bytes = l->bytes;
+    holdings->memory = l->run.memory;
     chunk.backend_private = holdings;
     *ret = chunk;
     return NADB_OK;
@@ -299,7 +296,7 @@ enum nadb_err nadb_fs_load(const struct nadb_fs_range *range, size_t bytes_max,
         err = decode_frames(&l, ret_chunk);
     }
     if (err != NADB_OK) {
-        nadb_mem_free(l.bytes);
+        nadb_mem_free(l.run.memory);
         return err;
     }
     *ret_next = range->from + l.used;

@@ -13,9 +13,9 @@
 #include "src/base/mem.h"
 
 /* Zeros are written ahead of small synced batches in steps of this. */
-#define ZERO_BLOCK_BYTES     (1u << 16)
-#define ZERO_BLOCKS          NADB_FS_IOV_MAX
-#define ZERO_AHEAD_BYTES     ((uint64_t)ZERO_BLOCK_BYTES * ZERO_BLOCKS)
+#define ZERO_PIECE_BYTES     (1u << 16)
+#define ZERO_PIECES          NADB_FS_IOV_MAX
+#define ZERO_AHEAD_BYTES     ((uint64_t)ZERO_PIECE_BYTES * ZERO_PIECES)
 #define ZERO_BATCH_BYTES_MAX (ZERO_AHEAD_BYTES / 8)
 
 /* A value is stored compressed when that saves at least this much, the record's extra word
@@ -29,6 +29,9 @@
 #define PROBE_VALUE_LEN  (1u << 16)
 #define PROBE_LEN        (1u << 13)
 #define PROBE_GAIN_SHARE 16u
+
+_Static_assert(NADB_FRAME_HEADER_BYTES + NADB_FRAME_PAYLOAD_TARGET <= NADB_FS_WINDOW_ROOM,
+    "a frame fits the window");
 
 /* After a frame of at least this much, reading on behind its header would be a waste. */
 #define WALK_SKIP_BYTES   (1u << 16)
@@ -98,6 +101,7 @@ int nadb_segment_create(struct nadb_segment *ret, const struct nadb_segment_crea
     const struct nadb_fs_io *io = opts->io;
     struct nadb_segment segment = {
         .io = io,
+        .dir = opts->dir,
         .slot = opts->slot,
         .id = opts->id,
         .seed = nadb_segment_seed(opts->store_id, opts->id),
@@ -122,6 +126,7 @@ int nadb_segment_create(struct nadb_segment *ret, const struct nadb_segment_crea
 void nadb_segment_close(struct nadb_segment *segment)
 {
     if (segment->file >= 0) {
+        nadb_fs_end_close(&segment->file_end, segment->io);
         (void)segment->io->close_file(segment->io, segment->file); /* syncs tell, close does not */
         segment->file = -1;
     }
@@ -131,14 +136,13 @@ void nadb_segment_close(struct nadb_segment *segment)
 
 void nadb_segment_tools_init(struct nadb_segment_tools *tools)
 {
-    *tools = (struct nadb_segment_tools){
-        .frame = nadb_mem_alloc(NADB_FRAME_HEADER_BYTES + NADB_FRAME_PAYLOAD_TARGET),
-    };
+    *tools = (struct nadb_segment_tools){0};
+    nadb_fs_window_init(&tools->window);
 }
 
 void nadb_segment_tools_fini(struct nadb_segment_tools *tools)
 {
-    nadb_mem_free(tools->frame);
+    nadb_fs_window_fini(&tools->window);
     nadb_mem_free(tools->packed);
     nadb_compressor_fini(&tools->compressor);
     nadb_compressor_fini(&tools->prober);
@@ -150,7 +154,6 @@ struct appending {
     struct nadb_batch *batch;
     uint64_t synced_seq;
     struct nadb_segment_tools *tools;
-    char *buf; /* header and payload of the frame that is being filled */
     size_t payload_len;
     uint32_t records; /* in the frame */
     uint32_t index;   /* of the frame */
@@ -158,20 +161,34 @@ struct appending {
     struct nadb_error *reterr;
 };
 
+/* Header and payload of the frame that is being filled. */
+static char *frame_of(const struct appending *a)
+{
+    return nadb_fs_window_room(&a->tools->window);
+}
+
 static uint64_t record_offset(const struct appending *a)
 {
     return a->at.offset + NADB_FRAME_HEADER_BYTES + a->payload_len;
 }
 
-/* Heads the payload (pieces[1] on, and the part of pieces[0] behind the header) and writes. */
+/* Heads the payload and writes both: `payload_len` bytes of it are in the frame, the pieces
+ * follow. */
 static enum nadb_err write_frame(
-    struct appending *a, struct iovec *pieces, size_t count, size_t payload_bytes, bool is_last)
+    struct appending *a, size_t payload_len, const struct iovec *pieces, size_t count, bool is_last)
 {
     struct nadb_segment *segment = a->segment;
-    uint64_t seed = nadb_offset_seed(segment->seed, a->at.offset);
+    char *buf = frame_of(a);
+    struct iovec payload[NADB_FS_IOV_MAX] = {
+        {.iov_base = buf + NADB_FRAME_HEADER_BYTES, .iov_len = payload_len}};
+    size_t payload_bytes = payload_len;
+    NADB_ASSERT(count < NADB_FS_IOV_MAX);
+    for (size_t i = 0; i < count; i++) {
+        payload[1 + i] = pieces[i];
+        payload_bytes += pieces[i].iov_len;
+    }
     NADB_ASSERT(payload_bytes <= UINT32_MAX && payload_bytes % NADB_FS_ALIGN == 0);
-    pieces[0].iov_base = a->buf + NADB_FRAME_HEADER_BYTES;
-    pieces[0].iov_len -= NADB_FRAME_HEADER_BYTES;
+    uint64_t seed = nadb_offset_seed(segment->seed, a->at.offset);
     struct nadb_frame frame = {
         .flags =
             (uint16_t)((a->index == 0 ? NADB_FRAME_FIRST : 0) | (is_last ? NADB_FRAME_LAST : 0)),
@@ -183,12 +200,11 @@ static enum nadb_err write_frame(
         .wall_ms = a->batch->wall_ms,
         .last_version = a->batch->last_version,
         .prev = a->at.chain,
-        .payload_check = nadb_fs_checksum_pieces(pieces, count, seed),
+        .payload_check = nadb_fs_checksum_pieces(payload, count + 1, seed),
     };
-    nadb_frame_put(a->buf, &frame, seed);
-    pieces[0].iov_base = a->buf;
-    pieces[0].iov_len += NADB_FRAME_HEADER_BYTES;
-    int result = nadb_fs_write_full(segment->io, segment->file, pieces, count, a->at.offset);
+    nadb_frame_put(buf, &frame, seed);
+    int result = nadb_fs_window_write(
+        &a->tools->window, NADB_FRAME_HEADER_BYTES + payload_len, pieces, count);
     if (result != 0) {
         return nadb_error_set(a->reterr, NADB_ENOSPC, -result, "disk write failed");
     }
@@ -202,10 +218,9 @@ static enum nadb_err write_frame(
     return NADB_OK;
 }
 
-static enum nadb_err write_buffered(struct appending *a, bool is_last)
+static enum nadb_err write_filled(struct appending *a, bool is_last)
 {
-    struct iovec piece = {.iov_base = a->buf, .iov_len = NADB_FRAME_HEADER_BYTES + a->payload_len};
-    return write_frame(a, &piece, 1, a->payload_len, is_last);
+    return write_frame(a, a->payload_len, NULL, 0, is_last);
 }
 
 static struct iovec piece_of(struct nadb_slice slice)
@@ -214,18 +229,18 @@ static struct iovec piece_of(struct nadb_slice slice)
     return (struct iovec){.iov_base = (void *)(uintptr_t)slice.data, .iov_len = slice.len};
 }
 
-/* A frame of one record, whose parts are not copied. */
-static enum nadb_err write_direct(
+/* A frame of one record. */
+static enum nadb_err write_alone(
     struct appending *a, const struct nadb_entry *entry, size_t bytes, bool is_last)
 {
     static const char zeros[NADB_FS_ALIGN];
-    char *head = a->buf + NADB_FRAME_HEADER_BYTES;
+    char *head = frame_of(a) + NADB_FRAME_HEADER_BYTES;
     size_t head_len = nadb_fs_record_put_head(head, entry);
     bool is_put = entry->kind == NADB_ENTRY_PUT;
     struct nadb_slice value = nadb_entry_has_value(entry->kind) ? entry->value : NADB_SLICE("");
     struct nadb_slice tags = is_put ? entry->tags : NADB_SLICE("");
     size_t body_len = entry->key.len + value.len + tags.len;
-    struct iovec pieces[] = {
+    const struct iovec pieces[] = {
         {.iov_base = head + 4, .iov_len = head_len - 4},
         piece_of(entry->key),
         piece_of(value),
@@ -235,9 +250,8 @@ static enum nadb_err write_direct(
     uint64_t check = nadb_fs_checksum_pieces(
         pieces, NADB_ARRAY_LEN(pieces), nadb_offset_seed(a->segment->seed, record_offset(a)));
     nadb_put_u32(head + NADB_RECORD_CHECK_AT, (uint32_t)check);
-    pieces[0] = (struct iovec){.iov_base = a->buf, .iov_len = NADB_FRAME_HEADER_BYTES + head_len};
     a->records = 1;
-    return write_frame(a, pieces, NADB_ARRAY_LEN(pieces), bytes, is_last);
+    return write_frame(a, head_len, pieces + 1, NADB_ARRAY_LEN(pieces) - 1, is_last);
 }
 
 /* Is it worth compressing all of a long value? Its middle tells: a beginning may be a header. */
@@ -289,9 +303,9 @@ static enum nadb_err append_entry(struct appending *a, size_t index)
     a->batch->entry(a->batch, index, &entry);
     pack_value(a, &entry);
     size_t bytes = nadb_fs_record_bytes(&entry);
-    bool is_direct = bytes >= NADB_RECORD_DIRECT_BYTES;
-    if (a->records > 0 && (is_direct || a->payload_len + bytes > NADB_FRAME_PAYLOAD_TARGET)) {
-        enum nadb_err err = write_buffered(a, false);
+    bool is_alone = bytes >= NADB_RECORD_ALONE_BYTES;
+    if (a->records > 0 && (is_alone || a->payload_len + bytes > NADB_FRAME_PAYLOAD_TARGET)) {
+        enum nadb_err err = write_filled(a, false);
         if (err != NADB_OK) {
             return err;
         }
@@ -305,11 +319,11 @@ static enum nadb_err append_entry(struct appending *a, size_t index)
         a->batch->locs[index] =
             (uint64_t)a->segment->slot << NADB_LOC_OFFSET_BITS | offset / NADB_FS_ALIGN;
     }
-    if (is_direct) {
-        return write_direct(a, &entry, bytes, index + 1 == a->batch->count);
+    if (is_alone) {
+        return write_alone(a, &entry, bytes, index + 1 == a->batch->count);
     }
-    a->payload_len += nadb_fs_record_put(a->buf + NADB_FRAME_HEADER_BYTES + a->payload_len, &entry,
-        nadb_offset_seed(a->segment->seed, offset));
+    a->payload_len += nadb_fs_record_put(frame_of(a) + NADB_FRAME_HEADER_BYTES + a->payload_len,
+        &entry, nadb_offset_seed(a->segment->seed, offset));
     a->records++;
     return NADB_OK;
 }
@@ -322,8 +336,8 @@ static enum nadb_err append_all(struct appending *a)
             return err;
         }
     }
-    bool has_direct_end = a->index > 0 && a->records == 0;
-    return has_direct_end ? NADB_OK : write_buffered(a, true);
+    bool is_ended = a->index > 0 && a->records == 0;
+    return is_ended ? NADB_OK : write_filled(a, true);
 }
 
 int nadb_segment_trim(struct nadb_segment *segment)
@@ -342,22 +356,54 @@ int nadb_segment_trim(struct nadb_segment *segment)
  * no error: the zeros were only for speed. */
 static void write_zeros_ahead(struct nadb_segment *segment, uint64_t batch_bytes)
 {
-    static const char zeros[ZERO_BLOCK_BYTES];
+    static const _Alignas(NADB_FS_BLOCK_BYTES) char zeros[ZERO_PIECE_BYTES];
     if (segment->is_zeroing_off || batch_bytes > ZERO_BATCH_BYTES_MAX ||
         segment->end.offset + batch_bytes <= segment->size) {
         return;
     }
-    struct iovec pieces[ZERO_BLOCKS];
-    for (size_t i = 0; i < ZERO_BLOCKS; i++) {
+    struct iovec pieces[ZERO_PIECES];
+    for (size_t i = 0; i < ZERO_PIECES; i++) {
         pieces[i] = piece_of(nadb_slice_of(zeros, sizeof(zeros)));
     }
-    segment->size = segment->end.offset + ZERO_AHEAD_BYTES;
-    int result =
-        nadb_fs_write_full(segment->io, segment->file, pieces, ZERO_BLOCKS, segment->end.offset);
+    const uint64_t from = nadb_fs_block_up(segment->end.offset);
+    const int direct = segment->file_end.direct;
+    segment->size = from + ZERO_AHEAD_BYTES;
+    int result = nadb_fs_write_full(
+        segment->io, direct >= 0 ? direct : segment->file, pieces, ZERO_PIECES, from);
     segment->is_zeroing_off = result != 0;
     if (segment->is_zeroing_off && nadb_segment_trim(segment) != 0) {
         segment->size = UINT64_MAX; /* seal and close try again */
     }
+}
+
+/* All of the batch behind `a->at`, and what the segment's end is with it. */
+static enum nadb_err append_batch(struct appending *a)
+{
+    struct nadb_segment *segment = a->segment;
+    struct nadb_fs_window *window = &a->tools->window;
+    int result = nadb_fs_end_learn(&segment->file_end, segment->io, segment->dir, segment->name,
+        segment->file, segment->end.offset);
+    if (result != 0) {
+        return nadb_error_set(a->reterr, NADB_ENOSPC, -result, "reading the end of the segment");
+    }
+    nadb_fs_window_begin(
+        window, segment->io, segment->file, &segment->file_end, segment->end.offset);
+    enum nadb_err err = append_all(a);
+    if (err == NADB_OK) {
+        nadb_fs_window_commit(window);
+    } else {
+        segment->size = UINT64_MAX; /* some part was written */
+        if (nadb_segment_trim(segment) != 0) {
+            segment->is_bad = true;
+        }
+    }
+    return err;
+}
+
+/* How large the file is with all up to `end` in it. */
+static uint64_t size_with(const struct nadb_segment *segment, uint64_t end)
+{
+    return segment->file_end.is_padded ? nadb_fs_block_up(end) : end;
 }
 
 enum nadb_err nadb_segment_append(struct nadb_segment *segment, struct nadb_batch *batch,
@@ -370,21 +416,16 @@ enum nadb_err nadb_segment_append(struct nadb_segment *segment, struct nadb_batc
         .batch = batch,
         .synced_seq = synced_seq,
         .tools = tools,
-        .buf = tools->frame,
         .at = segment->end,
         .reterr = reterr,
     };
-    enum nadb_err err = append_all(&a);
+    enum nadb_err err = append_batch(&a);
     if (tools->packed_cap > PACKED_KEPT_MAX) {
         nadb_mem_free(tools->packed);
         tools->packed = NULL;
         tools->packed_cap = 0;
     }
     if (err != NADB_OK) {
-        segment->size = UINT64_MAX; /* some part was written */
-        if (nadb_segment_trim(segment) != 0) {
-            segment->is_bad = true;
-        }
         return err;
     }
     uint64_t batch_bytes = a.at.offset - segment->end.offset;
@@ -396,8 +437,8 @@ enum nadb_err nadb_segment_append(struct nadb_segment *segment, struct nadb_batc
     if (segment->end.wall_ms < batch->wall_ms) {
         segment->end.wall_ms = batch->wall_ms;
     }
-    if (segment->size < segment->end.offset) {
-        segment->size = segment->end.offset;
+    if (segment->size < size_with(segment, segment->end.offset)) {
+        segment->size = size_with(segment, segment->end.offset);
     }
     if (batch->is_sync) {
         write_zeros_ahead(segment, batch_bytes);

@@ -16,6 +16,7 @@
 #define NADB_BACKENDS_FS_SEGMENT_H
 
 #include "backends/backend.h"
+#include "backends/fs/blocks.h"
 #include "backends/fs/format.h"
 #include "backends/fs/frame.h"
 #include "backends/fs/fs_io.h"
@@ -34,6 +35,7 @@ struct nadb_segment_point {
 
 struct nadb_segment {
     const struct nadb_fs_io *io;
+    int dir;
     int file; /* -1: none */
     uint32_t slot;
     uint64_t id;
@@ -45,13 +47,14 @@ struct nadb_segment {
     bool is_bad;         /* takes no more batches */
     bool is_sync_failed; /* implies is_bad */
     bool is_zeroing_off; /* the disk had no room to write ahead */
+    struct nadb_fs_end file_end;
     char name[NADB_SEGMENT_NAME_BYTES];
 };
 
-/* What append needs: room for a frame, and for a value that is being compressed. Kept from one
- * batch to the next. */
+/* What append needs: a window for frames, and room for a value that is being compressed. Kept from
+ * one batch to the next. */
 struct nadb_segment_tools {
-    char *frame;  /* owned */
+    struct nadb_fs_window window;
     char *packed; /* owned; NULL: none was needed yet */
     size_t packed_cap;
     struct nadb_compressor compressor, prober;

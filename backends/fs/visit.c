@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "backends/fs/blocks.h"
+
 static enum nadb_err fail_damaged(
     const struct nadb_fs_visit *visit, const char *what, uint64_t offset, struct nadb_error *reterr)
 {
@@ -154,12 +156,21 @@ static enum nadb_err check_end(
 enum nadb_err nadb_fs_visit_next(
     struct nadb_fs_visit *visit, bool *ret_is_end, struct nadb_error *reterr)
 {
-    enum nadb_walk_result result;
-    do {
-        result = nadb_segment_walk_next(&visit->walk);
-    } while (result == NADB_WALK_FRAME);
-    *ret_is_end = result != NADB_WALK_BATCH;
+    enum nadb_walk_result result = nadb_segment_walk_next(&visit->walk);
+    *ret_is_end = result != NADB_WALK_FRAME && result != NADB_WALK_BATCH;
     return *ret_is_end ? check_end(visit, result, reterr) : NADB_OK;
+}
+
+bool nadb_fs_visit_is_at_batch_end(const struct nadb_fs_visit *visit)
+{
+    return visit->walk.at.offset == visit->walk.next.offset;
+}
+
+enum nadb_err nadb_fs_visit_open_run(
+    const struct nadb_fs_visit *visit, int *ret_file, struct nadb_error *reterr)
+{
+    *ret_file = nadb_fs_open_run(visit->io, visit->dir, visit->name);
+    return *ret_file < 0 ? fail_io(visit, "open", *ret_file, reterr) : NADB_OK;
 }
 
 void nadb_fs_visit_end(struct nadb_fs_visit *visit)

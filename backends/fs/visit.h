@@ -37,10 +37,18 @@ struct nadb_fs_visit {
 NADB_MUST_CHECK enum nadb_err nadb_fs_visit_begin(
     struct nadb_fs_visit *visit, struct nadb_error *reterr);
 
-/* The next batch is walk.frame's, and ends at walk.at; *ret_is_end: there is none, and the segment
- * ends as it should, at walk.at or, with a footer, at walk.next. */
+/* The next frame is walk.frame, and ends at walk.next. *ret_is_end: there is none, and the segment
+ * ends as it should, at walk.at or, with a footer, at walk.next; frames behind walk.at were of a
+ * batch that is torn. */
 NADB_MUST_CHECK enum nadb_err nadb_fs_visit_next(
     struct nadb_fs_visit *visit, bool *ret_is_end, struct nadb_error *reterr);
+
+/* The frame is the last of its batch: the batch counts. */
+bool nadb_fs_visit_is_at_batch_end(const struct nadb_fs_visit *visit);
+
+/* A descriptor of the same file to read long runs of it with (blocks.h), the caller's to close. */
+NADB_MUST_CHECK enum nadb_err nadb_fs_visit_open_run(
+    const struct nadb_fs_visit *visit, int *ret_file, struct nadb_error *reterr);
 
 void nadb_fs_visit_end(struct nadb_fs_visit *visit); /* again: no harm */
 

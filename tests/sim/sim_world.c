@@ -734,6 +734,7 @@ void sim_run(struct sim *sim, uint64_t seed, bool is_verbose)
     nadb_inline_executor_init(&sim->exec);
     sim->faulty = nadb_faulty_new(seed);
     nadb_faulty_set_links(sim->faulty, seed % 2 == 0);
+    nadb_faulty_set_direct(sim->faulty, seed / 2 % 2 == 0);
     sim->dir = "/data";
     sim_model_init(&sim->model, sim->clock.wall_ms);
     reopen(sim, 0, 0);

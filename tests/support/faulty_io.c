@@ -41,6 +41,7 @@ struct change {
 struct handle {
     bool is_used;
     bool is_dir;
+    bool is_direct;
     bool has_lock;
     size_t index;
 };
@@ -71,6 +72,7 @@ struct nadb_faulty {
     bool is_crashed;
     bool is_lying;
     bool has_links;
+    bool has_direct;
     uint64_t space;
 };
 
@@ -380,6 +382,10 @@ static int faulty_open_file(
     if (verdict == FAIL) {
         return error;
     }
+    bool is_direct = mode == NADB_FS_OPEN_READ_DIRECT || mode == NADB_FS_OPEN_WRITE_DIRECT;
+    if (is_direct && !faulty->has_direct) {
+        return verdict == GO ? -EINVAL : error;
+    }
     size_t dir = handle_of(faulty, handle, true)->index;
     struct name *name = find_name(faulty, dir, text);
     bool exists = name != NULL && name->now != NOWHERE;
@@ -391,7 +397,14 @@ static int faulty_open_file(
         set_name(faulty, dir, text, make_file(faulty), false);
         name = find_name(faulty, dir, text);
     }
-    return verdict == GO ? make_handle(faulty, false, name->now) : error;
+    if (verdict != GO) {
+        return error;
+    }
+    int made = make_handle(faulty, false, name->now);
+    if (made >= 0) {
+        faulty->handles[made].is_direct = is_direct;
+    }
+    return made;
 }
 
 static int faulty_link_file(const struct nadb_fs_io *io, int from, int to, const char *text)
@@ -505,6 +518,16 @@ static size_t room_for(const struct nadb_faulty *faulty, const struct nadb_fault
     return fitting > offset ? (size_t)(fitting - offset) : 0;
 }
 
+/* What a direct write must be. */
+static bool is_in_blocks(const struct iovec *pieces, size_t count, uint64_t offset)
+{
+    uint64_t all = offset;
+    for (size_t i = 0; i < count; i++) {
+        all |= (uintptr_t)pieces[i].iov_base | pieces[i].iov_len;
+    }
+    return all % NADB_FS_BLOCK_BYTES == 0;
+}
+
 static ssize_t faulty_pwritev_file(const struct nadb_fs_io *io, int handle,
     const struct iovec *pieces, size_t count, uint64_t offset)
 {
@@ -520,7 +543,10 @@ static ssize_t faulty_pwritev_file(const struct nadb_fs_io *io, int handle,
     if (was_crashed) {
         return -EIO;
     }
+    bool is_direct = handle_of(faulty, handle, false)->is_direct;
+    NADB_ASSERT(!is_direct || is_in_blocks(pieces, count, offset));
     size_t fitting = room_for(faulty, file, offset, len);
+    fitting -= is_direct ? fitting % NADB_FS_BLOCK_BYTES : 0;
     if (verdict == FAIL || verdict == CRASH) {
         uint64_t parts = verdict == CRASH ? fitting + 1 : fitting;
         size_t part = parts == 0 ? 0 : (size_t)nadb_rng_below(&faulty->rng, parts);
@@ -530,8 +556,9 @@ static ssize_t faulty_pwritev_file(const struct nadb_fs_io *io, int handle,
     if (fitting == 0 && len > 0) {
         return -ENOSPC;
     }
-    if (is_shortened(faulty) && fitting > 1) {
-        fitting = 1 + (size_t)nadb_rng_below(&faulty->rng, fitting - 1);
+    size_t unit = is_direct ? NADB_FS_BLOCK_BYTES : 1;
+    if (is_shortened(faulty) && fitting > unit) {
+        fitting = unit * (1 + (size_t)nadb_rng_below(&faulty->rng, fitting / unit - 1));
     }
     nadb_faulty_file_write(file, pieces, count, offset, fitting);
     return (ssize_t)fitting;
@@ -704,6 +731,11 @@ uint64_t nadb_faulty_used(const struct nadb_faulty *faulty)
         }
     }
     return used;
+}
+
+void nadb_faulty_set_direct(struct nadb_faulty *faulty, bool has_direct)
+{
+    faulty->has_direct = has_direct;
 }
 
 void nadb_faulty_set_links(struct nadb_faulty *faulty, bool has_links)

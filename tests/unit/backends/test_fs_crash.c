@@ -21,6 +21,7 @@ struct plan {
     int batches;       /* of the first life; the second has a third of them */
     bool is_mixed;     /* most batches are not synced */
     bool is_power_cut; /* else the process is killed */
+    bool has_direct;   /* the file system writes directly */
 };
 
 static const struct plan synced_plan = {
@@ -47,6 +48,7 @@ static void world_init(struct world *world, uint64_t seed, const struct plan *pl
         .faulty = nadb_faulty_new(seed),
         .model = nadb_log_model_new(seed, plan->scale),
     };
+    nadb_faulty_set_direct(world->faulty, plan->has_direct);
 }
 
 static void world_fini(struct world *world)
@@ -163,13 +165,17 @@ static bool crash_at(uint64_t seed, uint64_t nth, uint64_t second, const struct 
     return did_crash;
 }
 
-static void crash_everywhere(uint64_t seed, const struct plan *plan)
+static void crash_everywhere(uint64_t seed, const struct plan *both)
 {
-    uint64_t nth = 1;
-    while (crash_at(seed + nth, nth, 0, plan)) {
-        nth++;
+    for (int direct = 0; direct < 2; direct++) {
+        struct plan plan = *both;
+        plan.has_direct = direct != 0;
+        uint64_t nth = 1;
+        while (crash_at(seed + nth, nth, 0, &plan)) {
+            nth++;
+        }
+        cr_assert_gt(nth, 50, "the scenario has only %" PRIu64 " calls", nth);
     }
-    cr_assert_gt(nth, 50, "the scenario has only %" PRIu64 " calls", nth);
 }
 
 Test(fs_crash, a_process_killed_at_any_call_loses_nothing_written)
@@ -213,6 +219,7 @@ Test(fs_crash, a_crash_during_recovery_changes_nothing)
     plan.is_mixed = true;
     for (uint64_t nth = 3; nth < 200; nth += 13) {
         for (uint64_t second = 1; second < 24; second++) {
+            plan.has_direct = second % 2 == 0;
             (void)crash_at(nth * 100 + second, nth, second, &plan);
         }
     }
@@ -267,6 +274,7 @@ static void live_at_random(uint64_t seed)
         .scale = is_large ? NADB_LOG_VARIED : NADB_LOG_SMALL,
         .segment_size = is_large ? 1u << 20 : 4096u << nadb_rng_below(&rng, 3),
         .is_mixed = nadb_rng_below(&rng, 2) == 0,
+        .has_direct = seed % 2 == 0,
     };
     struct world world;
     world_init(&world, seed, &plan);

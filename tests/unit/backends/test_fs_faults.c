@@ -342,10 +342,11 @@ Test(fs_faults, a_clean_end_survives_a_failed_sync)
 
 /* Every call `nth` of a life fails with `error`, `times` times; afterwards everything that was
  * reported written is there, or less than that if it was not synced. */
-static bool fail_at(uint64_t nth, uint64_t times, int error, bool is_sync)
+static bool fail_at(uint64_t nth, uint64_t times, int error, bool is_sync, bool has_direct)
 {
     struct rig rig;
     set_up(&rig, 4096);
+    nadb_faulty_set_direct(rig.faulty, has_direct);
     uint64_t before = nadb_faulty_calls(rig.faulty);
     nadb_faulty_fail(rig.faulty, NADB_FAULTY_ANY, nth, times, error);
     uint64_t stable = 0;
@@ -376,11 +377,13 @@ static bool fail_at(uint64_t nth, uint64_t times, int error, bool is_sync)
 
 static void fail_everywhere(uint64_t times, int error, bool is_sync)
 {
-    uint64_t nth = 1;
-    while (fail_at(nth, times, error, is_sync)) {
-        nth++;
+    for (int direct = 0; direct < 2; direct++) {
+        uint64_t nth = 1;
+        while (fail_at(nth, times, error, is_sync, direct != 0)) {
+            nth++;
+        }
+        cr_assert_gt(nth, 50);
     }
-    cr_assert_gt(nth, 50);
 }
 
 Test(fs_faults, any_call_may_fail_once)

@@ -59,6 +59,14 @@ static struct bench *new_bench(void)
     return b;
 }
 
+/* On a file system that writes whole blocks directly, or on one that cannot. */
+static struct bench *new_bench_on(bool has_direct)
+{
+    struct bench *b = new_bench();
+    nadb_faulty_set_direct(b->faulty, has_direct);
+    return b;
+}
+
 static void bench_entry(const struct nadb_batch *batch, size_t index, struct nadb_entry *ret)
 {
     const struct bench *b = batch->entry_ctx;
@@ -170,16 +178,17 @@ Test(segment, a_batch_of_one_small_record_takes_192_bytes)
     teardown(b);
 }
 
-Test(segment, batches_of_all_shapes_are_walked_through)
+static void walk_through_all_shapes(bool has_direct)
 {
-    struct bench *b = new_bench();
+    struct bench *b = new_bench_on(has_direct);
     struct nadb_segment_walk walk;
     int batches;
     cr_assert_eq(append(b, 0, 0, false, NULL), NADB_OK);         /* none */
     cr_assert_eq(append(b, 2000, 1000, false, NULL), NADB_OK);   /* two frames */
-    cr_assert_eq(append(b, 1, 3u << 20, false, NULL), NADB_OK);  /* one direct frame */
-    cr_assert_eq(append(b, 3, 70u << 10, false, NULL), NADB_OK); /* direct ones only */
+    cr_assert_eq(append(b, 1, 3u << 20, false, NULL), NADB_OK);  /* one, of a frame to itself */
+    cr_assert_eq(append(b, 3, 70u << 10, false, NULL), NADB_OK); /* likewise, only */
     cr_assert_eq(append(b, 5, 3, false, NULL), NADB_OK);
+    cr_assert_eq(nadb_segment_trim(&b->segment), 0);
     cr_assert_eq(walk_all(b, &walk, &batches), NADB_WALK_END);
     cr_assert_eq(batches, 5);
     cr_assert_eq(walk.at.seq, 5);
@@ -188,6 +197,12 @@ Test(segment, batches_of_all_shapes_are_walked_through)
     cr_assert_eq(walk.at.wall_ms, 1005);
     cr_assert_eq(memcmp(&walk.at, &b->segment.end, sizeof(walk.at)), 0);
     teardown(b);
+}
+
+Test(segment, batches_of_all_shapes_are_walked_through)
+{
+    walk_through_all_shapes(false);
+    walk_through_all_shapes(true);
 }
 
 Test(segment, every_location_names_its_record)
@@ -259,9 +274,9 @@ Test(segment, dead_ms_is_the_latest_time_from_here_on)
     nadb_fs_deaths_fini(&deaths);
 }
 
-Test(segment, a_sealed_segment_ends_in_a_footer)
+static void seal(bool has_direct)
 {
-    struct bench *b = new_bench();
+    struct bench *b = new_bench_on(has_direct);
     struct nadb_segment_walk walk;
     int batches;
     cr_assert_eq(append(b, 3, 10, true, NULL), NADB_OK);
@@ -278,9 +293,15 @@ Test(segment, a_sealed_segment_ends_in_a_footer)
     teardown(b);
 }
 
-Test(segment, zeros_are_written_ahead_of_small_synced_batches_and_are_no_damage)
+Test(segment, a_sealed_segment_ends_in_a_footer)
 {
-    struct bench *b = new_bench();
+    seal(false);
+    seal(true);
+}
+
+static void write_ahead(bool has_direct)
+{
+    struct bench *b = new_bench_on(has_direct);
     struct nadb_segment_walk walk;
     int batches;
     bool was_stable = true;
@@ -298,6 +319,12 @@ Test(segment, zeros_are_written_ahead_of_small_synced_batches_and_are_no_damage)
     cr_assert_eq(nadb_segment_trim(&b->segment), 0);
     cr_assert_eq(walk_all(b, &walk, &batches), NADB_WALK_END);
     teardown(b);
+}
+
+Test(segment, zeros_are_written_ahead_of_small_synced_batches_and_are_no_damage)
+{
+    write_ahead(false);
+    write_ahead(true);
 }
 
 Test(segment, a_walk_stops_before_the_batch_that_is_damaged)
@@ -415,28 +442,34 @@ Test(segment, what_lies_at_another_place_or_in_another_segment_does_not_verify)
     teardown(b);
 }
 
+static void fail_write(bool has_direct, uint64_t nth, int failure)
+{
+    struct bench *b = new_bench_on(has_direct);
+    struct nadb_segment_walk walk;
+    struct nadb_error error = {0};
+    int batches;
+    cr_assert_eq(append(b, 3, 10, false, NULL), NADB_OK);
+    struct nadb_segment_point before = b->segment.end;
+    nadb_faulty_fail(b->faulty, NADB_FAULTY_WRITE, nth, 1, failure);
+    cr_assert_eq(append(b, 2000, 1000, false, &error), NADB_ENOSPC);
+    cr_assert_eq(error.sys_errno, failure);
+    cr_assert_not(b->segment.is_bad);
+    cr_assert_eq(memcmp(&before, &b->segment.end, sizeof(before)), 0);
+    cr_assert_eq(nadb_faulty_size(b->faulty, "/0000000000000005.seg"), b->segment.end.offset);
+    cr_assert_eq(append(b, 5, 10, false, NULL), NADB_OK);
+    cr_assert_eq(nadb_segment_trim(&b->segment), 0);
+    cr_assert_eq(walk_all(b, &walk, &batches), NADB_WALK_END);
+    cr_assert_eq(batches, 2);
+    teardown(b);
+}
+
 Test(segment, a_write_that_fails_leaves_no_trace)
 {
     static const int errors[] = {ENOSPC, EIO, EFBIG, EDQUOT};
     for (size_t i = 0; i < NADB_ARRAY_LEN(errors); i++) {
         for (uint64_t nth = 1; nth <= 2; nth++) {
-            struct bench *b = new_bench();
-            struct nadb_segment_walk walk;
-            struct nadb_error error = {0};
-            int batches;
-            cr_assert_eq(append(b, 3, 10, false, NULL), NADB_OK);
-            struct nadb_segment_point before = b->segment.end;
-            nadb_faulty_fail(b->faulty, NADB_FAULTY_WRITE, nth, 1, errors[i]);
-            cr_assert_eq(append(b, 2000, 1000, false, &error), NADB_ENOSPC);
-            cr_assert_eq(error.sys_errno, errors[i]);
-            cr_assert_not(b->segment.is_bad);
-            cr_assert_eq(memcmp(&before, &b->segment.end, sizeof(before)), 0);
-            cr_assert_eq(
-                nadb_faulty_size(b->faulty, "/0000000000000005.seg"), b->segment.end.offset);
-            cr_assert_eq(append(b, 5, 10, false, NULL), NADB_OK);
-            cr_assert_eq(walk_all(b, &walk, &batches), NADB_WALK_END);
-            cr_assert_eq(batches, 2);
-            teardown(b);
+            fail_write(false, nth, errors[i]);
+            fail_write(true, nth, errors[i]);
         }
     }
 }
@@ -451,19 +484,26 @@ Test(segment, a_write_that_cannot_be_cut_back_makes_the_segment_bad)
     teardown(b);
 }
 
+static void shorten(bool has_direct, uint64_t nth)
+{
+    struct bench *b = new_bench_on(has_direct);
+    struct nadb_segment_walk walk;
+    int batches;
+    nadb_faulty_shorten(b->faulty, nth);
+    cr_assert_eq(append(b, 2000, 1000, false, NULL), NADB_OK);
+    cr_assert_eq(append(b, 2, 100u << 10, false, NULL), NADB_OK);
+    cr_assert_eq(nadb_segment_trim(&b->segment), 0);
+    nadb_faulty_shorten(b->faulty, nth);
+    cr_assert_eq(walk_all(b, &walk, &batches), NADB_WALK_END);
+    cr_assert_eq(batches, 2);
+    teardown(b);
+}
+
 Test(segment, short_writes_and_reads_change_nothing)
 {
     for (uint64_t nth = 1; nth <= 4; nth++) {
-        struct bench *b = new_bench();
-        struct nadb_segment_walk walk;
-        int batches;
-        nadb_faulty_shorten(b->faulty, nth);
-        cr_assert_eq(append(b, 2000, 1000, false, NULL), NADB_OK);
-        cr_assert_eq(append(b, 2, 100u << 10, false, NULL), NADB_OK);
-        nadb_faulty_shorten(b->faulty, nth);
-        cr_assert_eq(walk_all(b, &walk, &batches), NADB_WALK_END);
-        cr_assert_eq(batches, 2);
-        teardown(b);
+        shorten(false, nth);
+        shorten(true, nth);
     }
 }
 
