@@ -36,7 +36,6 @@ void nadb_loop_begin_turn(struct nadb_server_loop *loop)
         loop->is_in_turn = true;
         nadb_store_turn_begin(loop->server.store);
         loop->turn_us = nadb_clock_mono_us(loop->server.clock);
-        loop->turn_commands = loop->server.counters.commands_processed;
     }
 }
 
@@ -96,9 +95,6 @@ void nadb_loop_set_ticks(struct nadb_server_loop *loop)
 
 static uint64_t step_budget_us(const struct nadb_server_loop *loop)
 {
-    if (loop->server.counters.commands_processed == loop->turn_commands) {
-        return NADB_LOOP_STEP_MAX_US;
-    }
     uint64_t took_us = nadb_clock_mono_us(loop->server.clock) - loop->turn_us;
     took_us = took_us < NADB_LOOP_STEP_MIN_US ? NADB_LOOP_STEP_MIN_US : took_us;
     return took_us > NADB_LOOP_STEP_MAX_US ? NADB_LOOP_STEP_MAX_US : took_us;
