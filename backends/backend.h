@@ -169,6 +169,7 @@ struct nadb_backend_opts {
     const char *dir; /* borrowed during new_instance */
     uint64_t segment_size_bytes;
     uint64_t replay_values_max; /* a log of more bytes is replayed without values; 0: none is */
+    bool is_direct_wanted; /* long runs of files go past the page cache where that can be had */
 
     /* shared backends; borrowed as dir is */
     const char *const *urls; /* where the engine is: `url_count`, several seeds of a cluster */

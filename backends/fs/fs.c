@@ -43,7 +43,8 @@ struct nadb_backend *nadb_fs_new(const struct nadb_backend_opts *opts, const str
 
 static struct nadb_backend *fs_new_instance(const struct nadb_backend_opts *opts)
 {
-    return nadb_fs_new(opts, nadb_fs_io_system());
+    return nadb_fs_new(
+        opts, opts->is_direct_wanted ? nadb_fs_io_system() : nadb_fs_io_page_cache());
 }
 
 /* Lets go of everything but what new made. Nothing is synced. */

@@ -188,26 +188,34 @@ static int sys_close_file(const struct nadb_fs_io *io, int file)
     return result_of(close(file));
 }
 
+static int cached_open_file(
+    const struct nadb_fs_io *io, int dir, const char *name, enum nadb_fs_open_mode mode)
+{
+    bool is_direct = mode == NADB_FS_OPEN_READ_DIRECT || mode == NADB_FS_OPEN_WRITE_DIRECT;
+    return is_direct ? -EINVAL : sys_open_file(io, dir, name, mode);
+}
+
+/* The table with one of the two ways to open a file. */
+#define SYSTEM_TABLE(open)                                                                         \
+    {                                                                                              \
+        .make_dir = sys_make_dir, .open_dir = sys_open_dir, .list_dir = sys_list_dir,              \
+        .sync_dir = sys_sync_dir, .open_file = (open), .rename_file = sys_rename_file,             \
+        .unlink_file = sys_unlink_file, .link_file = sys_link_file, .lock_file = sys_lock_file,    \
+        .pread_file = sys_pread_file, .pwritev_file = sys_pwritev_file,                            \
+        .sync_file = sys_sync_file, .truncate_file = sys_truncate_file,                            \
+        .allocate_file = sys_allocate_file, .size_file = sys_size_file,                            \
+        .close_file = sys_close_file,                                                              \
+    }
+
 const struct nadb_fs_io *nadb_fs_io_system(void)
 {
-    static const struct nadb_fs_io io = {
-        .make_dir = sys_make_dir,
-        .open_dir = sys_open_dir,
-        .list_dir = sys_list_dir,
-        .sync_dir = sys_sync_dir,
-        .open_file = sys_open_file,
-        .rename_file = sys_rename_file,
-        .unlink_file = sys_unlink_file,
-        .link_file = sys_link_file,
-        .lock_file = sys_lock_file,
-        .pread_file = sys_pread_file,
-        .pwritev_file = sys_pwritev_file,
-        .sync_file = sys_sync_file,
-        .truncate_file = sys_truncate_file,
-        .allocate_file = sys_allocate_file,
-        .size_file = sys_size_file,
-        .close_file = sys_close_file,
-    };
+    static const struct nadb_fs_io io = SYSTEM_TABLE(sys_open_file);
+    return &io;
+}
+
+const struct nadb_fs_io *nadb_fs_io_page_cache(void)
+{
+    static const struct nadb_fs_io io = SYSTEM_TABLE(cached_open_file);
     return &io;
 }
 

@@ -63,6 +63,9 @@ struct nadb_fs_io {
 /* The operating system's calls. Shared, stateless. Thread: any. */
 const struct nadb_fs_io *nadb_fs_io_system(void);
 
+/* The same, but nothing is opened directly. */
+const struct nadb_fs_io *nadb_fs_io_page_cache(void);
+
 /* Reads until `len` bytes or the end of the file: how many, or -errno. */
 ssize_t nadb_fs_read_full(
     const struct nadb_fs_io *io, int file, void *out, size_t len, uint64_t offset);

@@ -10,8 +10,8 @@
  *     new one take batches.
  *
  * A retired segment is SEALED (footer, all synced) or, when its disk fails, CUT at its last sync.
- * Batches behind that sync were written in the `buffered` mode and are only in the page cache:
- * they are read back from there, verified, and written to the new segment, and reading by the old
+ * Batches behind that sync were written in the `buffered` mode and may be lost with the power:
+ * they are read back, verified, and written to the new segment, and reading by the old
  * locations is forwarded there. If that fails too,
  * batches that were acknowledged as buffered are gone, a later batch could not be stable
  * "together with every batch before it", and the store takes no more writes.

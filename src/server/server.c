@@ -368,6 +368,7 @@ static void make_store(struct nadb_server_loop *loop, const struct nadb_backend_
     struct nadb_backend_opts backend_opts = {
         .dir = config->dir,
         .segment_size_bytes = config->segment_size,
+        .is_direct_wanted = config->direct_io,
         .replay_values_max = (uint64_t)config->maxmemory / NADB_STORE_LOAD_SHARE,
         .urls = urls,
         .url_count = split_urls(url_text, urls),

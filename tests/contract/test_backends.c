@@ -31,6 +31,7 @@ static void make_instance(struct subject *subject)
     struct nadb_backend_opts opts = {
         .dir = nadb_tmpdir_file(&subject->tmp, "db"),
         .segment_size_bytes = subject->segment_size,
+        .is_direct_wanted = true,
     };
     subject->backend = subject->ops->new_instance(&opts);
 }

@@ -8,6 +8,7 @@
 #include "src/base/random.h"
 #include "tests/support/faulty_io.h"
 #include "tests/support/test.h"
+#include "tests/support/tmpdir.h"
 
 NADB_TEST_SUITE(blocks);
 
@@ -225,4 +226,44 @@ Test(blocks, a_run_that_cannot_grow_stays_as_it_was)
     cr_assert_eq(memcmp(run.bytes, rig.wanted + 10, 100), 0);
     nadb_mem_free(run.memory);
     tear_down(&rig);
+}
+
+/* ---- the operating system ---- */
+
+static void write_real_file(const struct nadb_fs_io *io, const char *path, bool may_be_direct)
+{
+    static const char word[] = "one word";
+    struct nadb_fs_end end = {0};
+    struct nadb_fs_window window;
+    char got[2 * sizeof(word)];
+    int dir = io->open_dir(io, path);
+    int file = io->open_file(io, dir, "file", NADB_FS_OPEN_CREATE);
+    cr_assert_geq(file, 0);
+    nadb_fs_window_init(&window);
+    for (uint64_t i = 0; i < 2; i++) {
+        uint64_t at = i * sizeof(word);
+        cr_assert_eq(nadb_fs_end_learn(&end, io, dir, "file", file, at), 0);
+        cr_assert(may_be_direct || end.direct == -1);
+        nadb_fs_window_begin(&window, io, file, &end, at);
+        memcpy(nadb_fs_window_room(&window), word, sizeof(word));
+        cr_assert_eq(nadb_fs_window_write(&window, sizeof(word), NULL, 0), 0);
+        nadb_fs_window_commit(&window);
+    }
+    cr_assert_eq(nadb_fs_read_full(io, file, got, sizeof(got), 0), (ssize_t)sizeof(got));
+    cr_assert_eq(memcmp(got, word, sizeof(word)), 0);
+    cr_assert_eq(memcmp(got + sizeof(word), word, sizeof(word)), 0);
+    nadb_fs_end_close(&end, io);
+    cr_assert_eq(io->unlink_file(io, dir, "file"), 0);
+    (void)io->close_file(io, file);
+    (void)io->close_file(io, dir);
+    nadb_fs_window_fini(&window);
+}
+
+Test(blocks, a_real_file_has_what_was_written_directly_or_not)
+{
+    struct nadb_tmpdir tmp;
+    nadb_tmpdir_make(&tmp);
+    write_real_file(nadb_fs_io_system(), tmp.path, true);
+    write_real_file(nadb_fs_io_page_cache(), tmp.path, false);
+    nadb_tmpdir_remove(&tmp);
 }
