@@ -72,6 +72,17 @@ static enum nadb_err check_header(const struct nadb_fs_visit *visit, struct nadb
     }
 }
 
+/* The last batch in front of the segment. What was in front may have been compacted away; that of
+ * an active segment that the manifest has no batch of is known. Were it taken for earlier, the
+ * segment's own first frame would seem to tell of stable batches that are missing. */
+static uint64_t seq_before(const struct nadb_fs_visit *visit)
+{
+    const struct nadb_manifest_entry *entry = visit->entry;
+    bool is_known =
+        entry->state == NADB_SEGMENT_ACTIVE && entry->bytes == NADB_SEGMENT_HEADER_BYTES;
+    return is_known && entry->last_seq > visit->before.seq ? entry->last_seq : visit->before.seq;
+}
+
 enum nadb_err nadb_fs_visit_begin(struct nadb_fs_visit *visit, struct nadb_error *reterr)
 {
     visit->file = -1;
@@ -86,7 +97,7 @@ enum nadb_err nadb_fs_visit_begin(struct nadb_fs_visit *visit, struct nadb_error
     const struct nadb_segment_point from = {
         .offset = NADB_SEGMENT_HEADER_BYTES,
         .chain = visit->entry->base,
-        .seq = visit->before.seq,
+        .seq = seq_before(visit),
         .version = visit->before.version,
     };
     nadb_segment_walk_begin(&visit->walk, visit->io, visit->file,

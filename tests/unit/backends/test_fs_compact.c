@@ -410,3 +410,28 @@ Test(fs_compact, a_crash_at_any_call_leaves_the_run_or_its_replacement)
         tear_down(&rig);
     }
 }
+
+/* Nothing is in front of the segment that takes batches, and the power fails in its first one: that
+ * batch says of itself that earlier ones were stable. They are not missing. */
+Test(fs_compact, when_all_has_been_compacted_away_a_torn_first_batch_is_cut)
+{
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct rig rig = {.faulty = nadb_faulty_new(seed)};
+        cr_assert_eq(open_rig(&rig), NADB_OK);
+        for (uint64_t version = 1; version <= 5; version++) {
+            cr_assert_eq(write_put(&rig, version, WALL_LATE), NADB_OK);
+        }
+        cr_assert_eq(compact(&rig), NADB_OK); /* all are old */
+        cr_assert_null(nadb_faulty_name_at(rig.faulty, "/db", ".seg", 1));
+        nadb_faulty_crash_at(rig.faulty, 1 + seed % 2);
+        (void)write_put(&rig, 6, WALL_LATE); /* whether it is there does not matter */
+        rig.backend->ops->free(rig.backend);
+        nadb_faulty_power_cut(rig.faulty);
+        struct nadb_error error = {0};
+        const struct nadb_backend_opts opts = {.dir = "/db", .segment_size_bytes = 4096};
+        rig.backend = nadb_fs_new(&opts, nadb_faulty_io(rig.faulty));
+        enum nadb_err err = rig.backend->ops->open(rig.backend, &rig.info, &error);
+        cr_assert_eq(err, NADB_OK, "seed %u: %s", (unsigned)seed, error.text);
+        tear_down(&rig);
+    }
+}
