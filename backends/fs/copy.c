@@ -161,6 +161,9 @@ static void remove_all(struct copying *c)
     /* Without a manifest it is no store, whatever else can be removed. */
     (void)c->io->unlink_file(c->io, c->dir, NADB_FS_MANIFEST_NAME);
     (void)c->io->unlink_file(c->io, c->dir, NADB_FS_MANIFEST_TMP_NAME);
+    if (c->io->sync_dir(c->io, c->dir) != 0) {
+        return; /* the manifest may come back, and would miss the segments */
+    }
     for (size_t i = 0; i <= c->result.segments && i < c->copy->manifest->count; i++) {
         char name[NADB_SEGMENT_NAME_BYTES];
         nadb_segment_name(name, c->copy->manifest->entries[i].id);
