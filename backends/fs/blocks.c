@@ -22,8 +22,8 @@ static char *align(void *memory)
 
 /* ---- the end of a file ---- */
 
-int nadb_fs_end_learn(struct nadb_fs_end *end, const struct nadb_fs_io *io, int dir,
-    const char *name, int file, uint64_t offset)
+int nadb_fs_end_learn(
+    struct nadb_fs_end *end, const struct nadb_fs_io *io, int file, uint64_t offset)
 {
     if (end->is_known) {
         return 0;
@@ -33,22 +33,21 @@ int nadb_fs_end_learn(struct nadb_fs_end *end, const struct nadb_fs_io *io, int 
     if (got != (ssize_t)len) {
         return got < 0 ? (int)got : -EIO;
     }
-    int direct = io->open_file(io, dir, name, NADB_FS_OPEN_WRITE_DIRECT);
-    end->direct = direct < 0 ? -1 : direct; /* whatever the reason, there is another way */
+    end->is_direct = io->set_direct(io, file, true) == 0; /* else there is another way */
     end->is_known = true;
     return 0;
 }
 
-static void give_up_direct(struct nadb_fs_end *end, const struct nadb_fs_io *io)
+static void give_up_direct(struct nadb_fs_end *end, const struct nadb_fs_io *io, int file)
 {
-    (void)io->close_file(io, end->direct); /* syncs tell, close does not */
-    end->direct = -1;
+    end->is_direct =
+        io->set_direct(io, file, false) != 0; /* else the next write fails, and tells */
 }
 
-void nadb_fs_end_close(struct nadb_fs_end *end, const struct nadb_fs_io *io)
+void nadb_fs_end_forget(struct nadb_fs_end *end, const struct nadb_fs_io *io, int file)
 {
-    if (end->is_known && end->direct >= 0) {
-        give_up_direct(end, io);
+    if (end->is_known && end->is_direct) {
+        give_up_direct(end, io, file);
     }
     end->is_known = false;
 }
@@ -90,7 +89,7 @@ static int write_directly(struct nadb_fs_window *window, size_t len)
     memset(window->bytes + len, 0, padded - len);
     window->end->is_padded = true;
     struct iovec piece = {.iov_base = window->bytes, .iov_len = padded};
-    return nadb_fs_write_full(window->io, window->end->direct, &piece, 1, window->at);
+    return nadb_fs_write_full(window->io, window->file, &piece, 1, window->at);
 }
 
 static int write_through_cache(struct nadb_fs_window *window, size_t len)
@@ -106,14 +105,13 @@ static int write_through_cache(struct nadb_fs_window *window, size_t len)
 static int write_out(struct nadb_fs_window *window, size_t len)
 {
     int result = -EINVAL;
-    if (window->end->direct >= 0) {
+    if (window->end->is_direct) {
         result = write_directly(window, len);
-        if (result == -EINVAL) {
-            give_up_direct(
-                window->end, window->io); /* its blocks are not what they were said to be */
+        if (result == -EINVAL) { /* its blocks are larger */
+            give_up_direct(window->end, window->io, window->file);
         }
     }
-    if (window->end->direct < 0 && result == -EINVAL) {
+    if (!window->end->is_direct && result == -EINVAL) {
         result = write_through_cache(window, len);
     }
     if (result == 0) {
@@ -159,8 +157,11 @@ void nadb_fs_window_commit(struct nadb_fs_window *window)
 
 int nadb_fs_open_run(const struct nadb_fs_io *io, int dir, const char *name)
 {
-    int file = io->open_file(io, dir, name, NADB_FS_OPEN_READ_DIRECT);
-    return file >= 0 ? file : io->open_file(io, dir, name, NADB_FS_OPEN_READ);
+    int file = io->open_file(io, dir, name, NADB_FS_OPEN_READ);
+    if (file >= 0) {
+        (void)io->set_direct(io, file, true); /* else it goes through the page cache */
+    }
+    return file;
 }
 
 /* Reads on from the block that `done` is in until `wanted` or the end of the file: how many bytes
@@ -171,8 +172,11 @@ static ssize_t read_blocks(
     int fruitless = 0; /* reads on end that brought nothing new */
     while (done < wanted && fruitless < FRUITLESS_MAX) {
         size_t from = done - done % NADB_FS_BLOCK_BYTES;
-        ssize_t got = io->pread_file(
-            io, file, out + from, (size_t)nadb_fs_block_up(wanted) - from, offset + from);
+        const size_t len = (size_t)nadb_fs_block_up(wanted) - from;
+        ssize_t got = io->pread_file(io, file, out + from, len, offset + from);
+        if (got == -EINVAL && io->set_direct(io, file, false) == 0) { /* its blocks are larger */
+            got = io->pread_file(io, file, out + from, len, offset + from);
+        }
         if (got < 0) {
             return got;
         }

@@ -18,8 +18,8 @@
  * already. A disk that can lose them so can lose them in a buffered write too: that also writes the
  * whole block.
  *
- * Where the file system cannot write directly, or no descriptor is to be had, the same window goes
- * through the page cache, without what the file has already and without the zeros.
+ * Where the file system cannot write directly the same window goes through the page cache, without
+ * what the file has already and without the zeros.
  *
  * Thread: the owner's. */
 #ifndef NADB_BACKENDS_FS_BLOCKS_H
@@ -35,16 +35,19 @@
 /* The end of one file. All zero: nothing is known of it yet. */
 struct nadb_fs_end {
     bool is_known;
-    bool is_padded;                  /* zeros may lie behind it, up to the end of its block */
-    int direct;                      /* a second descriptor, -1: none */
+    bool is_direct; /* the descriptor is switched to it: only blocks may be written */
+    bool is_padded; /* zeros may lie behind it, up to the end of its block */
     char block[NADB_FS_BLOCK_BYTES]; /* what the file's last block has in front of the end */
 };
 
-/* Finds out, once, what must be known to write behind `offset`: 0 or -errno. */
-NADB_MUST_CHECK int nadb_fs_end_learn(struct nadb_fs_end *end, const struct nadb_fs_io *io, int dir,
-    const char *name, int file, uint64_t offset);
+/* Finds out, once, what must be known to write behind `offset`, and switches the descriptor if that
+ * can be had: 0 or -errno. */
+NADB_MUST_CHECK int nadb_fs_end_learn(
+    struct nadb_fs_end *end, const struct nadb_fs_io *io, int file, uint64_t offset);
 
-void nadb_fs_end_close(struct nadb_fs_end *end, const struct nadb_fs_io *io); /* again: no harm */
+/* The descriptor is as others again: anything may be read and written, the end must be learnt
+ * anew. Again: no harm. */
+void nadb_fs_end_forget(struct nadb_fs_end *end, const struct nadb_fs_io *io, int file);
 
 /* Where bytes are put together; serves one file after another. */
 struct nadb_fs_window {

@@ -19,7 +19,8 @@ struct nadb_fs_unit {
     uint64_t seed;
     uint64_t from, to; /* where its frames are */
     uint32_t slot;
-    bool is_hint; /* the frames are in its hint */
+    bool is_hint;   /* the frames are in its hint */
+    bool is_cached; /* recovery has just read them */
 };
 
 struct nadb_fs {

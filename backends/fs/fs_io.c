@@ -78,8 +78,6 @@ static int sys_open_file(
         [NADB_FS_OPEN_WRITE] = O_RDWR,
         [NADB_FS_OPEN_CREATE] = O_RDWR | O_CREAT | O_EXCL,
         [NADB_FS_OPEN_ALWAYS] = O_RDWR | O_CREAT,
-        [NADB_FS_OPEN_READ_DIRECT] = O_RDONLY | O_DIRECT,
-        [NADB_FS_OPEN_WRITE_DIRECT] = O_WRONLY | O_DIRECT,
     };
     (void)io;
     int result;
@@ -140,8 +138,12 @@ static ssize_t sys_pwritev_file(const struct nadb_fs_io *io, int file, const str
  * one more write that the sync waits for, in every batch. */
 static bool is_removed(int file)
 {
-    struct statx status;
-    return statx(file, "", AT_EMPTY_PATH, STATX_NLINK, &status) == 0 && status.stx_nlink == 0;
+    struct statx links;
+    if (statx(file, "", AT_EMPTY_PATH, STATX_NLINK, &links) == 0) {
+        return links.stx_nlink == 0;
+    }
+    struct stat status; /* where that call is not known, or not allowed */
+    return fstat(file, &status) == 0 && status.st_nlink == 0;
 }
 
 static int sys_sync_file(const struct nadb_fs_io *io, int file)
@@ -188,34 +190,44 @@ static int sys_close_file(const struct nadb_fs_io *io, int file)
     return result_of(close(file));
 }
 
-static int cached_open_file(
-    const struct nadb_fs_io *io, int dir, const char *name, enum nadb_fs_open_mode mode)
+static int sys_set_direct(const struct nadb_fs_io *io, int file, bool is_direct)
 {
-    bool is_direct = mode == NADB_FS_OPEN_READ_DIRECT || mode == NADB_FS_OPEN_WRITE_DIRECT;
-    return is_direct ? -EINVAL : sys_open_file(io, dir, name, mode);
+    (void)io;
+    int flags = fcntl(file, F_GETFL);
+    if (flags < 0) {
+        return -errno;
+    }
+    return result_of(fcntl(file, F_SETFL, is_direct ? flags | O_DIRECT : flags & ~O_DIRECT));
 }
 
-/* The table with one of the two ways to open a file. */
-#define SYSTEM_TABLE(open)                                                                         \
+static int no_direct(const struct nadb_fs_io *io, int file, bool is_direct)
+{
+    (void)io;
+    (void)file;
+    return is_direct ? -EOPNOTSUPP : 0;
+}
+
+/* The table with one of the two. */
+#define SYSTEM_TABLE(direct)                                                                       \
     {                                                                                              \
         .make_dir = sys_make_dir, .open_dir = sys_open_dir, .list_dir = sys_list_dir,              \
-        .sync_dir = sys_sync_dir, .open_file = (open), .rename_file = sys_rename_file,             \
+        .sync_dir = sys_sync_dir, .open_file = sys_open_file, .rename_file = sys_rename_file,      \
         .unlink_file = sys_unlink_file, .link_file = sys_link_file, .lock_file = sys_lock_file,    \
         .pread_file = sys_pread_file, .pwritev_file = sys_pwritev_file,                            \
         .sync_file = sys_sync_file, .truncate_file = sys_truncate_file,                            \
-        .allocate_file = sys_allocate_file, .size_file = sys_size_file,                            \
+        .allocate_file = sys_allocate_file, .set_direct = (direct), .size_file = sys_size_file,    \
         .close_file = sys_close_file,                                                              \
     }
 
 const struct nadb_fs_io *nadb_fs_io_system(void)
 {
-    static const struct nadb_fs_io io = SYSTEM_TABLE(sys_open_file);
+    static const struct nadb_fs_io io = SYSTEM_TABLE(sys_set_direct);
     return &io;
 }
 
 const struct nadb_fs_io *nadb_fs_io_page_cache(void)
 {
-    static const struct nadb_fs_io io = SYSTEM_TABLE(cached_open_file);
+    static const struct nadb_fs_io io = SYSTEM_TABLE(no_direct);
     return &io;
 }
 

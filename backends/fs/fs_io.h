@@ -25,10 +25,6 @@ enum nadb_fs_open_mode {
     NADB_FS_OPEN_WRITE,  /* must exist; reads and writes */
     NADB_FS_OPEN_CREATE, /* must not exist (-EEXIST); reads and writes */
     NADB_FS_OPEN_ALWAYS, /* created empty when missing, kept as it is otherwise; reads and writes */
-    /* Must exist; past the page cache: whole blocks at multiples of them, from or to memory that is
-     * aligned as they are, but that reading ends with the file. Fails where that cannot be had. */
-    NADB_FS_OPEN_READ_DIRECT,
-    NADB_FS_OPEN_WRITE_DIRECT, /* writes only */
 };
 
 #define NADB_FS_BLOCK_BYTES 4096u
@@ -56,6 +52,11 @@ struct nadb_fs_io {
     int (*sync_file)(const struct nadb_fs_io *io, int file);
     int (*truncate_file)(const struct nadb_fs_io *io, int file, uint64_t size);
     int (*allocate_file)(const struct nadb_fs_io *io, int file, uint64_t offset, uint64_t len);
+    /* From here on the descriptor reads and writes past the page cache, or through it again.
+     * Directly go only whole blocks at multiples of them, from or to memory that is aligned as they
+     * are, but that reading ends with the file. Fails where that cannot be had; where blocks are
+     * larger, reads and writes fail with -EINVAL. */
+    int (*set_direct)(const struct nadb_fs_io *io, int file, bool is_direct);
     int (*size_file)(const struct nadb_fs_io *io, int file, uint64_t *ret_size);
     int (*close_file)(const struct nadb_fs_io *io, int file); /* directories too; lets locks go */
 };
@@ -63,7 +64,7 @@ struct nadb_fs_io {
 /* The operating system's calls. Shared, stateless. Thread: any. */
 const struct nadb_fs_io *nadb_fs_io_system(void);
 
-/* The same, but nothing is opened directly. */
+/* The same, but nothing goes past the page cache. */
 const struct nadb_fs_io *nadb_fs_io_page_cache(void);
 
 /* Reads until `len` bytes or the end of the file: how many, or -errno. */

@@ -10,11 +10,11 @@
  *     new one take batches.
  *
  * A retired segment is SEALED (footer, all synced) or, when its disk fails, CUT at its last sync.
- * Batches behind that sync were written in the `buffered` mode and may be lost with the power:
- * they are read back, verified, and written to the new segment, and reading by the old
- * locations is forwarded there. If that fails too,
- * batches that were acknowledged as buffered are gone, a later batch could not be stable
- * "together with every batch before it", and the store takes no more writes.
+ * Batches behind that sync were written in the `buffered` mode and may be lost with the power: they
+ * are read back, verified, and written to the new segment, and reading by the old locations is
+ * forwarded there. If that fails too, batches that were acknowledged as buffered are gone, a later
+ * batch could not be stable "together with every batch before it", and the store takes no more
+ * writes.
  *
  * The reserve is space for going on when the disk is full: it is freed for a batch that puts
  * nothing, and for a manifest. */
@@ -26,6 +26,9 @@
 
 /* Without a reserve, every so many writes try to allocate it again. */
 #define RESERVE_RETRY_WRITES 64
+
+/* In the active segment and, if its disk fails, in another. */
+#define APPEND_ATTEMPTS 2
 
 /* A full segment whose successor cannot be made grows by its size over this before the next try. */
 #define ROTATE_RETRY_SHARE 8
@@ -124,6 +127,7 @@ static void retire_active(struct nadb_fs *fs, struct nadb_segment_point *ret_end
     if (is_stable) {
         nadb_segment_close(old);
     } else {
+        nadb_fs_end_forget(&old->file_end, old->io, old->file); /* it is read, wherever it ends */
         fs->stale = *old;
         *old = (struct nadb_segment){.file = -1};
     }
@@ -341,7 +345,9 @@ int nadb_fs__rotate(struct nadb_fs *fs)
     return fs->active.end.frames == 0 ? 0 : -ENOSPC; /* no room for the next: it grows on */
 }
 
-/* Prepare and append; *ret_before is the end of the segment without the batch. */
+/* Prepare and append; *ret_before is the end of the segment without the batch. A segment that is
+ * bad now is replaced, and the batch tried there once: part of it may be in the old file, and the
+ * manifest must cut that off before anybody hears that it is not there. */
 static enum nadb_err append(struct nadb_fs *fs, struct nadb_batch *batch,
     struct nadb_segment_point *ret_before, struct nadb_error *reterr)
 {
@@ -349,15 +355,16 @@ static enum nadb_err append(struct nadb_fs *fs, struct nadb_batch *batch,
     if (err != NADB_OK) {
         return err;
     }
-    *ret_before = fs->active.end;
-    err = nadb_segment_append(&fs->active, batch, fs->active.synced.seq, &fs->tools, reterr);
-    if (err == NADB_OK) {
-        fs->stats.bytes_written += fs->active.end.offset - ret_before->offset;
-        return NADB_OK;
-    }
-    if (fs->active.is_bad) {
-        /* Part of the batch is still in the file: the manifest must cut it off before anybody
-         * hears that it is not there. */
+    for (int attempt = 0; attempt < APPEND_ATTEMPTS; attempt++) {
+        *ret_before = fs->active.end;
+        err = nadb_segment_append(&fs->active, batch, fs->active.synced.seq, &fs->tools, reterr);
+        if (err == NADB_OK) {
+            fs->stats.bytes_written += fs->active.end.offset - ret_before->offset;
+            return NADB_OK;
+        }
+        if (!fs->active.is_bad) {
+            return err;
+        }
         struct nadb_error cause = {0};
         if (prepare(fs, batch->wall_ms, &cause) != NADB_OK) {
             return fail_outcome(reterr, &cause);

@@ -223,6 +223,9 @@ static enum nadb_err walk_segment(struct recovery *r, struct nadb_fs_visit *visi
         note_torn(r, visit);
         r->end = visit->walk.at;
         clip_units(r, first, r->end.offset); /* frames of a torn batch */
+        for (uint32_t i = first; i < fs->unit_count; i++) {
+            fs->units[i].is_cached = nadb_fs_visit_has_read_most(visit);
+        }
     }
     return err;
 }
@@ -235,7 +238,6 @@ static void adopt_active(struct recovery *r, struct nadb_fs_visit *visit)
     struct nadb_fs *fs = r->fs;
     fs->active = (struct nadb_segment){
         .io = fs->io,
-        .dir = fs->dir,
         .file = visit->file,
         .slot = visit->entry->slot,
         .id = visit->entry->id,
@@ -371,6 +373,7 @@ static bool take_hint(struct recovery *r, const struct nadb_fs_visit *visit, enu
                                    .to = hint.to,
                                    .slot = entry->slot,
                                    .is_hint = true,
+                                   .is_cached = true,
                                });
     }
     return true;

@@ -33,8 +33,6 @@
 _Static_assert(NADB_FRAME_HEADER_BYTES + NADB_FRAME_PAYLOAD_TARGET <= NADB_FS_WINDOW_ROOM,
     "a frame fits the window");
 
-/* After a frame of at least this much, reading on behind its header would be a waste. */
-#define WALK_SKIP_BYTES   (1u << 16)
 #define WALK_HEADER_BYTES (1u << 12)
 
 void nadb_segment_name(char *out, uint64_t id)
@@ -101,7 +99,6 @@ int nadb_segment_create(struct nadb_segment *ret, const struct nadb_segment_crea
     const struct nadb_fs_io *io = opts->io;
     struct nadb_segment segment = {
         .io = io,
-        .dir = opts->dir,
         .slot = opts->slot,
         .id = opts->id,
         .seed = nadb_segment_seed(opts->store_id, opts->id),
@@ -126,7 +123,7 @@ int nadb_segment_create(struct nadb_segment *ret, const struct nadb_segment_crea
 void nadb_segment_close(struct nadb_segment *segment)
 {
     if (segment->file >= 0) {
-        nadb_fs_end_close(&segment->file_end, segment->io);
+        nadb_fs_end_forget(&segment->file_end, segment->io, segment->file);
         (void)segment->io->close_file(segment->io, segment->file); /* syncs tell, close does not */
         segment->file = -1;
     }
@@ -158,6 +155,7 @@ struct appending {
     uint32_t records; /* in the frame */
     uint32_t index;   /* of the frame */
     struct nadb_segment_point at;
+    int failure; /* errno of the write that failed */
     struct nadb_error *reterr;
 };
 
@@ -206,6 +204,7 @@ static enum nadb_err write_frame(
     int result = nadb_fs_window_write(
         &a->tools->window, NADB_FRAME_HEADER_BYTES + payload_len, pieces, count);
     if (result != 0) {
+        a->failure = -result;
         return nadb_error_set(a->reterr, NADB_ENOSPC, -result, "disk write failed");
     }
     a->at.offset += NADB_FRAME_HEADER_BYTES + payload_bytes;
@@ -366,14 +365,18 @@ static void write_zeros_ahead(struct nadb_segment *segment, uint64_t batch_bytes
         pieces[i] = piece_of(nadb_slice_of(zeros, sizeof(zeros)));
     }
     const uint64_t from = nadb_fs_block_up(segment->end.offset);
-    const int direct = segment->file_end.direct;
     segment->size = from + ZERO_AHEAD_BYTES;
-    int result = nadb_fs_write_full(
-        segment->io, direct >= 0 ? direct : segment->file, pieces, ZERO_PIECES, from);
+    int result = nadb_fs_write_full(segment->io, segment->file, pieces, ZERO_PIECES, from);
     segment->is_zeroing_off = result != 0;
     if (segment->is_zeroing_off && nadb_segment_trim(segment) != 0) {
         segment->size = UINT64_MAX; /* seal and close try again */
     }
+}
+
+/* There is no room, here or at all; anything else is the disk that fails, and would fail again. */
+static bool is_want_of_room(int sys_errno)
+{
+    return sys_errno == ENOSPC || sys_errno == EDQUOT || sys_errno == EFBIG;
 }
 
 /* All of the batch behind `a->at`, and what the segment's end is with it. */
@@ -381,22 +384,23 @@ static enum nadb_err append_batch(struct appending *a)
 {
     struct nadb_segment *segment = a->segment;
     struct nadb_fs_window *window = &a->tools->window;
-    int result = nadb_fs_end_learn(&segment->file_end, segment->io, segment->dir, segment->name,
-        segment->file, segment->end.offset);
+    int result =
+        nadb_fs_end_learn(&segment->file_end, segment->io, segment->file, segment->end.offset);
     if (result != 0) {
-        return nadb_error_set(a->reterr, NADB_ENOSPC, -result, "reading the end of the segment");
+        segment->is_bad = true;
+        return nadb_error_set(a->reterr, NADB_ENOSPC, -result, "disk write failed");
     }
     nadb_fs_window_begin(
         window, segment->io, segment->file, &segment->file_end, segment->end.offset);
     enum nadb_err err = append_all(a);
     if (err == NADB_OK) {
         nadb_fs_window_commit(window);
-    } else {
-        segment->size = UINT64_MAX; /* some part was written */
-        if (nadb_segment_trim(segment) != 0) {
-            segment->is_bad = true;
-        }
+        return NADB_OK;
     }
+    segment->size = UINT64_MAX; /* some part was written */
+    bool is_cut = nadb_segment_trim(segment) == 0;
+    bool is_refused = err == NADB_ELIMIT || is_want_of_room(a->failure);
+    segment->is_bad = !is_cut || !is_refused;
     return err;
 }
 
@@ -483,6 +487,7 @@ int nadb_segment_seal(struct nadb_segment *segment)
         .last_version = end.version,
         .prev = end.chain,
     };
+    nadb_fs_end_forget(&segment->file_end, segment->io, segment->file); /* it is no block */
     int result = nadb_segment_trim(segment);
     if (result == 0) {
         segment->size = UINT64_MAX;
@@ -614,7 +619,7 @@ enum nadb_walk_result nadb_segment_walk_next(struct nadb_segment_walk *walk)
         walk->limit - walk->next.offset < NADB_FRAME_HEADER_BYTES) {
         return NADB_WALK_BAD;
     }
-    bool is_skipping = walk->frame.payload_bytes >= WALK_SKIP_BYTES;
+    bool is_skipping = walk->frame.payload_bytes >= NADB_WALK_SKIP_BYTES;
     const char *header = window_at(walk, walk->next.offset, NADB_FRAME_HEADER_BYTES,
         is_skipping ? WALK_HEADER_BYTES : NADB_WALK_WINDOW_BYTES);
     if (header == NULL) {

@@ -35,7 +35,6 @@ struct nadb_segment_point {
 
 struct nadb_segment {
     const struct nadb_fs_io *io;
-    int dir;
     int file; /* -1: none */
     uint32_t slot;
     uint64_t id;
@@ -117,6 +116,9 @@ enum nadb_walk_result {
 };
 
 #define NADB_WALK_WINDOW_BYTES (1u << 18)
+
+/* After a frame of at least this much, reading on behind its header would be a waste. */
+#define NADB_WALK_SKIP_BYTES (1u << 16)
 
 struct nadb_segment_walk {
     /* immutable after begin */

@@ -169,6 +169,11 @@ enum nadb_err nadb_fs_visit_next(
 {
     enum nadb_walk_result result = nadb_segment_walk_next(&visit->walk);
     *ret_is_end = result != NADB_WALK_FRAME && result != NADB_WALK_BATCH;
+    bool is_read =
+        visit->walk.is_verifying || visit->walk.frame.payload_bytes < NADB_WALK_SKIP_BYTES;
+    if (!*ret_is_end && is_read) {
+        visit->read_bytes += NADB_FRAME_HEADER_BYTES + visit->walk.frame.payload_bytes;
+    }
     return *ret_is_end ? check_end(visit, result, reterr) : NADB_OK;
 }
 
@@ -177,10 +182,17 @@ bool nadb_fs_visit_is_at_batch_end(const struct nadb_fs_visit *visit)
     return visit->walk.at.offset == visit->walk.next.offset;
 }
 
+bool nadb_fs_visit_has_read_most(const struct nadb_fs_visit *visit)
+{
+    return visit->read_bytes > visit->walk.next.offset / 2;
+}
+
 enum nadb_err nadb_fs_visit_open_run(
     const struct nadb_fs_visit *visit, int *ret_file, struct nadb_error *reterr)
 {
-    *ret_file = nadb_fs_open_run(visit->io, visit->dir, visit->name);
+    *ret_file = nadb_fs_visit_has_read_most(visit)
+                    ? visit->io->open_file(visit->io, visit->dir, visit->name, NADB_FS_OPEN_READ)
+                    : nadb_fs_open_run(visit->io, visit->dir, visit->name);
     return *ret_file < 0 ? fail_io(visit, "open", *ret_file, reterr) : NADB_OK;
 }
 

@@ -30,6 +30,7 @@ struct nadb_fs_visit {
     uint64_t size;
     bool is_open_ended; /* its end had to be found */
     struct nadb_segment_walk walk;
+    uint64_t read_bytes; /* in frames that the walk has read whole, through the page cache */
     uint64_t torn_bytes; /* behind the last whole batch */
 };
 
@@ -46,7 +47,11 @@ NADB_MUST_CHECK enum nadb_err nadb_fs_visit_next(
 /* The frame is the last of its batch: the batch counts. */
 bool nadb_fs_visit_is_at_batch_end(const struct nadb_fs_visit *visit);
 
-/* A descriptor of the same file to read long runs of it with (blocks.h), the caller's to close. */
+/* Has the walk read most of what it has passed? Then that is in the page cache, and the disk need
+ * not be asked again. */
+bool nadb_fs_visit_has_read_most(const struct nadb_fs_visit *visit);
+
+/* A descriptor of the same file to read it from end to end with, the caller's to close. */
 NADB_MUST_CHECK enum nadb_err nadb_fs_visit_open_run(
     const struct nadb_fs_visit *visit, int *ret_file, struct nadb_error *reterr);
 

@@ -382,10 +382,6 @@ static int faulty_open_file(
     if (verdict == FAIL) {
         return error;
     }
-    bool is_direct = mode == NADB_FS_OPEN_READ_DIRECT || mode == NADB_FS_OPEN_WRITE_DIRECT;
-    if (is_direct && !faulty->has_direct) {
-        return verdict == GO ? -EINVAL : error;
-    }
     size_t dir = handle_of(faulty, handle, true)->index;
     struct name *name = find_name(faulty, dir, text);
     bool exists = name != NULL && name->now != NOWHERE;
@@ -397,14 +393,7 @@ static int faulty_open_file(
         set_name(faulty, dir, text, make_file(faulty), false);
         name = find_name(faulty, dir, text);
     }
-    if (verdict != GO) {
-        return error;
-    }
-    int made = make_handle(faulty, false, name->now);
-    if (made >= 0) {
-        faulty->handles[made].is_direct = is_direct;
-    }
-    return made;
+    return verdict == GO ? make_handle(faulty, false, name->now) : error;
 }
 
 static int faulty_link_file(const struct nadb_fs_io *io, int from, int to, const char *text)
@@ -485,6 +474,16 @@ static int faulty_lock_file(const struct nadb_fs_io *io, int handle)
 
 /* ---- the table: bytes ---- */
 
+/* What a direct read or write must be. */
+static bool is_in_blocks(const struct iovec *pieces, size_t count, uint64_t offset)
+{
+    uint64_t all = offset;
+    for (size_t i = 0; i < count; i++) {
+        all |= (uintptr_t)pieces[i].iov_base | pieces[i].iov_len;
+    }
+    return all % NADB_FS_BLOCK_BYTES == 0;
+}
+
 static ssize_t faulty_pread_file(
     const struct nadb_fs_io *io, int handle, void *out, size_t len, uint64_t offset)
 {
@@ -493,6 +492,8 @@ static ssize_t faulty_pread_file(
     if (begin_call(faulty, NADB_FAULTY_READ, &error) != GO) {
         return error;
     }
+    const struct iovec piece = {.iov_base = out, .iov_len = len};
+    NADB_ASSERT(!handle_of(faulty, handle, false)->is_direct || is_in_blocks(&piece, 1, offset));
     if (is_shortened(faulty) && len > 1) {
         len = 1 + (size_t)nadb_rng_below(&faulty->rng, len - 1);
     }
@@ -516,16 +517,6 @@ static size_t room_for(const struct nadb_faulty *faulty, const struct nadb_fault
     }
     uint64_t fitting = file->allocated + room;
     return fitting > offset ? (size_t)(fitting - offset) : 0;
-}
-
-/* What a direct write must be. */
-static bool is_in_blocks(const struct iovec *pieces, size_t count, uint64_t offset)
-{
-    uint64_t all = offset;
-    for (size_t i = 0; i < count; i++) {
-        all |= (uintptr_t)pieces[i].iov_base | pieces[i].iov_len;
-    }
-    return all % NADB_FS_BLOCK_BYTES == 0;
 }
 
 static ssize_t faulty_pwritev_file(const struct nadb_fs_io *io, int handle,
@@ -612,6 +603,17 @@ static int faulty_allocate_file(
     return verdict == GO ? 0 : error;
 }
 
+static int faulty_set_direct(const struct nadb_fs_io *io, int handle, bool is_direct)
+{
+    struct nadb_faulty *faulty = faulty_of(io);
+    struct handle *found = handle_of(faulty, handle, false);
+    if (is_direct && !faulty->has_direct) {
+        return -EINVAL;
+    }
+    found->is_direct = is_direct;
+    return 0;
+}
+
 static int faulty_size_file(const struct nadb_fs_io *io, int handle, uint64_t *ret_size)
 {
     struct nadb_faulty *faulty = faulty_of(io);
@@ -654,6 +656,7 @@ struct nadb_faulty *nadb_faulty_new(uint64_t seed)
         .sync_file = faulty_sync_file,
         .truncate_file = faulty_truncate_file,
         .allocate_file = faulty_allocate_file,
+        .set_direct = faulty_set_direct,
         .size_file = faulty_size_file,
         .close_file = faulty_close_file,
     };

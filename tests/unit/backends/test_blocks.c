@@ -39,7 +39,7 @@ static void set_up(struct rig *rig, bool has_direct)
 
 static void tear_down(struct rig *rig)
 {
-    nadb_fs_end_close(&rig->end, rig->io);
+    nadb_fs_end_forget(&rig->end, rig->io, rig->file);
     nadb_fs_window_fini(&rig->window);
     nadb_mem_free(rig->wanted);
     nadb_faulty_free(rig->faulty);
@@ -47,7 +47,7 @@ static void tear_down(struct rig *rig)
 
 static void begin(struct rig *rig)
 {
-    cr_assert_eq(nadb_fs_end_learn(&rig->end, rig->io, rig->dir, PATH + 1, rig->file, rig->len), 0);
+    cr_assert_eq(nadb_fs_end_learn(&rig->end, rig->io, rig->file, rig->len), 0);
     nadb_fs_window_begin(&rig->window, rig->io, rig->file, &rig->end, rig->len);
 }
 
@@ -99,7 +99,7 @@ static void write_many(bool has_direct)
     }
     write_and_commit(&rig, 80, 3u << 20); /* more than the window holds */
     check_file(&rig);
-    cr_assert_eq(rig.end.direct >= 0, has_direct);
+    cr_assert_eq(rig.end.is_direct, has_direct);
     cr_assert_eq(nadb_faulty_size(rig.faulty, PATH),
         has_direct ? nadb_fs_block_up(rig.len) : (uint64_t)rig.len);
     tear_down(&rig);
@@ -133,9 +133,9 @@ Test(blocks, an_end_that_cannot_be_read_is_an_error_and_learnt_later)
     struct rig rig;
     set_up(&rig, true);
     write_and_commit(&rig, 100, 0);
-    nadb_fs_end_close(&rig.end, rig.io);
+    nadb_fs_end_forget(&rig.end, rig.io, rig.file);
     nadb_faulty_fail(rig.faulty, NADB_FAULTY_READ, 1, 1, EIO);
-    cr_assert_eq(nadb_fs_end_learn(&rig.end, rig.io, rig.dir, PATH + 1, rig.file, rig.len), -EIO);
+    cr_assert_eq(nadb_fs_end_learn(&rig.end, rig.io, rig.file, rig.len), -EIO);
     write_and_commit(&rig, 100, 0);
     check_file(&rig);
     tear_down(&rig);
@@ -163,7 +163,7 @@ Test(blocks, blocks_larger_than_said_lead_through_the_page_cache)
     write_and_commit(&rig, 5000, 0);
     nadb_faulty_fail(rig.faulty, NADB_FAULTY_WRITE, 1, 1, EINVAL);
     write_and_commit(&rig, 5000, 0);
-    cr_assert_eq(rig.end.direct, -1);
+    cr_assert_not(rig.end.is_direct);
     write_and_commit(&rig, 10, 5000);
     check_file(&rig);
     tear_down(&rig);
@@ -208,6 +208,22 @@ Test(blocks, short_reads_change_nothing)
     read_runs(true, 1);
 }
 
+Test(blocks, a_run_of_blocks_larger_than_said_is_read_through_the_page_cache)
+{
+    struct rig rig;
+    set_up(&rig, true);
+    (void)make(&rig, 9000);
+    nadb_faulty_put(rig.faulty, PATH, rig.wanted, 9000);
+    int file = nadb_fs_open_run(rig.io, rig.dir, PATH + 1);
+    struct nadb_fs_run run = {0};
+    nadb_faulty_fail(rig.faulty, NADB_FAULTY_READ, 1, 1, EINVAL);
+    cr_assert_eq(nadb_fs_run_extend(&run, rig.io, file, 10, 8000), 0);
+    cr_assert_eq(run.len, 8000);
+    cr_assert_eq(memcmp(run.bytes, rig.wanted + 10, 8000), 0);
+    nadb_mem_free(run.memory);
+    tear_down(&rig);
+}
+
 Test(blocks, a_run_that_cannot_grow_stays_as_it_was)
 {
     struct rig rig;
@@ -242,17 +258,17 @@ static void write_real_file(const struct nadb_fs_io *io, const char *path, bool 
     nadb_fs_window_init(&window);
     for (uint64_t i = 0; i < 2; i++) {
         uint64_t at = i * sizeof(word);
-        cr_assert_eq(nadb_fs_end_learn(&end, io, dir, "file", file, at), 0);
-        cr_assert(may_be_direct || end.direct == -1);
+        cr_assert_eq(nadb_fs_end_learn(&end, io, file, at), 0);
+        cr_assert(may_be_direct || !end.is_direct);
         nadb_fs_window_begin(&window, io, file, &end, at);
         memcpy(nadb_fs_window_room(&window), word, sizeof(word));
         cr_assert_eq(nadb_fs_window_write(&window, sizeof(word), NULL, 0), 0);
         nadb_fs_window_commit(&window);
     }
+    nadb_fs_end_forget(&end, io, file);
     cr_assert_eq(nadb_fs_read_full(io, file, got, sizeof(got), 0), (ssize_t)sizeof(got));
     cr_assert_eq(memcmp(got, word, sizeof(word)), 0);
     cr_assert_eq(memcmp(got + sizeof(word), word, sizeof(word)), 0);
-    nadb_fs_end_close(&end, io);
     cr_assert_eq(io->unlink_file(io, dir, "file"), 0);
     (void)io->close_file(io, file);
     (void)io->close_file(io, dir);

@@ -338,6 +338,91 @@ Test(fs_faults, a_clean_end_survives_a_failed_sync)
     tear_down(&rig);
 }
 
+/* ---- a large batch that is torn ---- */
+
+#define LARGE_ENTRIES 12u
+#define LARGE_VALUE   (1u << 20)
+
+static void large_entry(const struct nadb_batch *batch, size_t index, struct nadb_entry *ret)
+{
+    static char value[LARGE_VALUE];
+    *ret = (struct nadb_entry){
+        .kind = NADB_ENTRY_PUT,
+        .version = batch->last_version,
+        .key = NADB_SLICE("large"),
+        .value = nadb_slice_of(value, sizeof(value) - index),
+    };
+}
+
+/* Its frames make several units of what recovery hands out, some of them wholly behind the end. */
+Test(fs_faults, the_whole_frames_of_a_large_batch_that_is_torn_do_not_count)
+{
+    for (uint64_t nth = 2; nth <= LARGE_ENTRIES; nth++) {
+        struct rig rig;
+        set_up(&rig, 64u << 20);
+        write_many(&rig, 3, true);
+        struct nadb_batch batch = {
+            .seq = 4, .last_version = 1000, .count = LARGE_ENTRIES, .entry = large_entry};
+        nadb_faulty_crash_at(rig.faulty, nth);
+        cr_assert_neq(rig.backend->ops->write(rig.backend, &batch, NULL), NADB_OK);
+        rig.backend->ops->free(rig.backend);
+        nadb_faulty_kill(rig.faulty);
+        reopen(&rig, 3);
+        tear_down(&rig);
+    }
+}
+
+/* ---- a place of the disk that is bad ---- */
+
+static size_t count_segments(const struct rig *rig)
+{
+    size_t count = 0;
+    while (nadb_faulty_name_at(rig->faulty, "/db", ".seg", count) != NULL) {
+        count++;
+    }
+    return count;
+}
+
+/* Goes on in another segment at once, and loses nothing. */
+static void go_on_elsewhere(struct rig *rig)
+{
+    const uint64_t seq = rig->seq;
+    const size_t segments = count_segments(rig);
+    cr_assert_eq(write_next(rig, true), NADB_OK, "%s", rig->error.text);
+    cr_assert_eq(count_segments(rig), segments + 1);
+    write_many(rig, 5, true);
+    lose_power(rig);
+    reopen(rig, seq + 6);
+    tear_down(rig);
+}
+
+static void fail_to_write(bool has_direct)
+{
+    struct rig rig;
+    set_up(&rig, 1u << 20);
+    nadb_faulty_set_direct(rig.faulty, has_direct);
+    write_many(&rig, 5, true);
+    nadb_faulty_fail(rig.faulty, NADB_FAULTY_WRITE, 1, 1, EIO);
+    go_on_elsewhere(&rig);
+}
+
+Test(fs_faults, a_write_that_the_disk_cannot_do_goes_to_another_segment)
+{
+    fail_to_write(false);
+    fail_to_write(true);
+}
+
+Test(fs_faults, a_segment_whose_end_cannot_be_read_takes_no_more)
+{
+    struct rig rig;
+    set_up(&rig, 1u << 20);
+    write_many(&rig, 5, true);
+    close_clean(&rig);
+    reopen(&rig, 5);
+    nadb_faulty_fail(rig.faulty, NADB_FAULTY_READ, 1, 1, EIO);
+    go_on_elsewhere(&rig);
+}
+
 /* ---- any call, once and for ever ---- */
 
 /* Every call `nth` of a life fails with `error`, `times` times; afterwards everything that was
