@@ -141,7 +141,8 @@ struct nadb_batch {
  * hint. */
 #define NADB_BACKEND_CHUNK_BYTES (4u << 20)
 
-/* What replay hands out: entries of whole batches in commit order. Freed by replay_free. */
+/* What replay hands out: entries in commit order, of batches that count; a large batch may be in
+ * several. Freed by replay_free. */
 struct nadb_replay_chunk {
     size_t count;
     struct nadb_entry *entries;

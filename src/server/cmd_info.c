@@ -464,6 +464,7 @@ static void add_nadb(struct info *info)
     add_u64(info, "nadb_compactions", store->compactions);
     add_u64(info, "nadb_compaction_skipped_segments", store->skipped_segments);
     add_u64(info, "nadb_compaction_failures", store->compaction_failures);
+    add_u64(info, "nadb_compaction_stalls", store->compaction_stalls);
     add_u64(info, "nadb_hints_written", store->hints);
     add_u64(info, "nadb_verifying", is_verifying);
     add_u64(info, "nadb_last_verify_time_ms", verified.ended_ms);

@@ -275,8 +275,13 @@ static void set_compression(struct nadb_store *store, const struct nadb_config *
 
 static void set_compaction(struct nadb_store *store, const struct nadb_config *config)
 {
-    nadb_store_set_compaction(store, (unsigned)config->compact_dead_ratio,
-        (uint64_t)config->compact_rate, (uint64_t)config->segment_size);
+    const struct nadb_compaction_rules rules = {
+        .dead_percent = (uint64_t)config->compact_dead_ratio,
+        .stall_percent = (uint64_t)config->compact_stall_ratio,
+        .rate_bytes = (uint64_t)config->compact_rate,
+        .segment_bytes = (uint64_t)config->segment_size,
+    };
+    nadb_store_set_compaction(store, &rules);
     nadb_store_set_verification(
         store, (uint64_t)config->verify_interval, (uint64_t)config->compact_rate);
 }

@@ -21,7 +21,8 @@
  * Of a run in which no record is left, and of which every record went because something newer of
  * its key is further on in the log, nothing is needed: it is skipped without being read. Under a
  * load that overwrites everything again and again that is how most segments end, so those that are
- * dying fast are let die, as long as they take no more room than DYING_BUFFERS write buffers.
+ * dying fast are let die, as long as all together takes no more room than NADB_PACE_BUFFERS write
+ * buffers, or not much is dead.
  *
  * What is dead? A PUT is needed exactly while the index has its key with its version. A dead PUT
  * may still be what keeps an older one from coming back, when the key went by expiry or by an
@@ -49,7 +50,7 @@
 #define JUDGE_PREFETCH 8u
 #define MOVES_FIRST    1024u
 /* One part in so many of everything that was written is dead. */
-#define URGENT_PARTS 4u
+#define URGENT_PARTS 5u
 
 /* When it is one in so many, a run may become so many segments' worth: it waits for a flush however
  * long it is. Not before, because until its end it takes room besides what it replaces. */
@@ -58,9 +59,8 @@
 
 /* A segment is dying fast when it lost one part in so many of what was live between two looks, and
  * for some looks after that: loads come in bursts. */
-#define DYING_PARTS   4u
-#define DYING_LOOKS   8u
-#define DYING_BUFFERS 4u
+#define DYING_PARTS 4u
+#define DYING_LOOKS 8u
 
 #define LOOK_US   UINT64_C(1000000)  /* between looks for something to do */
 #define RETRY_US  UINT64_C(30000000) /* after a failure */
@@ -112,6 +112,7 @@ struct nadb_compact {
     bool is_busy; /* a worker has it */
     bool must_stop;
     uint64_t due_us;  /* nothing is begun unasked before that */
+    bool has_failed;  /* that is why */
     uint64_t look_us; /* when dying was looked at last */
     struct sums sums; /* when it was last decided what to do */
 
@@ -143,6 +144,7 @@ struct nadb_compact {
     bool must_move_again;
     struct nadb_error abort_error; /* why the run was given up */
     uint64_t out_total, out_kept;
+    uint64_t part_dead; /* in what was written last */
 
     /* the worker's */
     enum step step;
@@ -227,6 +229,7 @@ static void note_moves(struct nadb_compact *c)
         enum nadb_verdict verdict = (enum nadb_verdict)c->part.verdicts[i];
         c->budget_bytes += cost_of(entry);
         if (verdict == NADB_VERDICT_DROP) {
+            c->part_dead += cost_of(entry);
             continue;
         }
         bool is_put = entry->kind == NADB_ENTRY_PUT && verdict == NADB_VERDICT_KEEP;
@@ -329,7 +332,9 @@ static void end_pass(struct nadb_compact *c, const struct nadb_error *error)
         store->stats.compaction_failures++;
         store->events->notice(store->events_ctx, true, error->text);
     }
+    c->has_failed = error != NULL;
     c->due_us = store->now_us + (error == NULL ? 0 : RETRY_US);
+    nadb_pace__go_on(store);
 }
 
 /* Ends the run without a trace, for the reason in abort_error. */
@@ -390,8 +395,8 @@ static bool is_dead_part(const struct nadb_compact *c, uint64_t parts)
 /* May those that are dying fast be waited for? */
 static bool is_patient(const struct nadb_compact *c)
 {
-    uint64_t needed = c->sums.needed / (URGENT_PARTS - 1) * URGENT_PARTS;
-    return c->sums.total <= needed + DYING_BUFFERS * c->store->buffer_size_bytes;
+    uint64_t buffers = NADB_PACE_BUFFERS * c->store->buffer_size_bytes;
+    return c->sums.total <= buffers || !is_dead_part(c, URGENT_PARTS);
 }
 
 /* Notes which segments are dying fast. */
@@ -412,8 +417,9 @@ static void look_at_dying(struct nadb_compact *c)
 static bool is_worth_it(const struct nadb_compact *c, const struct nadb_segment_use *use)
 {
     const struct nadb_store *store = c->store;
-    return store->compact_dead_percent > 0 && use->total >= store->segment_bytes / USE_SHARE &&
-           dead_of(use) * 100 >= use->total * store->compact_dead_percent &&
+    return store->compaction.dead_percent > 0 &&
+           use->total >= store->compaction.segment_bytes / USE_SHARE &&
+           dead_of(use) * 100 >= use->total * store->compaction.dead_percent &&
            !(use->dying > 0 && !is_gone(use) && is_patient(c));
 }
 
@@ -439,13 +445,13 @@ static size_t run_from(struct nadb_compact *c, size_t at, bool is_pass)
     uint64_t bytes = 0;
     size_t count = 0;
     bool is_run_gone = false;
-    uint64_t limit =
-        c->store->segment_bytes * (is_dead_part(c, PRESSING_PARTS) ? PRESSING_SEGMENTS : 1);
+    uint64_t limit = c->store->compaction.segment_bytes *
+                     (is_dead_part(c, PRESSING_PARTS) ? PRESSING_SEGMENTS : 1);
     while (at + count < c->list_count && count < NADB_COMPACT_RUN_MAX) {
         const struct nadb_segment_info *info = &c->list[at + count];
         const struct nadb_segment_use *use = nadb_usage__of(c->store, info->number);
         uint64_t needed = needed_bytes(c, info);
-        bool is_small = info->bytes < c->store->segment_bytes / SMALL_SHARE;
+        bool is_small = info->bytes < c->store->compaction.segment_bytes / SMALL_SHARE;
         bool is_wanted = is_pass ? info->id < c->pass_end_id : is_small || is_worth_it(c, use);
         bool has_room = count == 0 || bytes + needed <= limit;
         bool is_alike = count == 0 || may_skip(c, info) == is_run_gone;
@@ -693,7 +699,7 @@ static bool move_some(struct nadb_compact *c, uint64_t budget_us)
 /* The next part may be copied when the rate allows it. */
 static uint64_t rate_due_us(const struct nadb_compact *c)
 {
-    uint64_t rate = c->wish.pass != 0 || c->is_urgent ? 0 : c->store->compact_rate_bytes;
+    uint64_t rate = c->wish.pass != 0 || c->is_urgent ? 0 : c->store->compaction.rate_bytes;
     return rate == 0 ? 0
                      : c->budget_from_us + (uint64_t)((double)c->budget_bytes / (double)rate * 1e6);
 }
@@ -705,6 +711,8 @@ static void want_durable(struct nadb_store *store)
 
 static void part_done(struct nadb_compact *c)
 {
+    nadb_pace__gained(c->store, c->part_dead);
+    c->part_dead = 0;
     if (c->was_last) {
         submit(c, STEP_FINISH, NADB_COMPACT_FINISH);
         return;
@@ -759,6 +767,7 @@ static void end_done(struct nadb_compact *c)
         c->store->stats.skipped_segments += c->is_skipping ? c->count : 0;
     }
     forget_run(c);
+    nadb_pace__compacted(c->store);
     if (was_aborted || c->must_stop) {
         end_pass(c, was_aborted ? &c->abort_error : &stopped);
         return;
@@ -848,11 +857,11 @@ static bool is_called_for(struct nadb_compact *c)
         c->segments_seen = segments;
         is_found = true;
     }
-    if (store->compact_dead_percent > 0 && c->sums.total >= store->segment_bytes &&
-        c->sums.kept * 100 >= c->sums.total * store->compact_dead_percent) {
+    if (store->compaction.dead_percent > 0 && c->sums.total >= store->compaction.segment_bytes &&
+        c->sums.kept * 100 >= c->sums.total * store->compaction.dead_percent) {
         c->next_wish.pass = ++c->passes; /* only a pass gets rid of what had to be kept */
     }
-    return is_found && store->compact_dead_percent > 0;
+    return is_found && store->compaction.dead_percent > 0;
 }
 
 static void begin_if_due(struct nadb_compact *c)
@@ -860,18 +869,24 @@ static void begin_if_due(struct nadb_compact *c)
     struct nadb_store *store = c->store;
     if (store->phase != NADB_STORE_OPEN || store->state != NADB_STORAGE_OK ||
         store->backup.state != NADB_BACKUP_IDLE) {
+        nadb_pace__go_on(store);
         return;
     }
+    bool is_due = store->now_us >= c->due_us || (store->pace.is_waited_for && !c->has_failed);
     if (c->next_wish.pass != 0) {
         c->wish = c->next_wish;
         c->next_wish = (struct wish){0};
         c->pass_end_id = UINT64_MAX;
         begin_list(c, true);
-    } else if (store->now_us >= c->due_us) {
+    } else if (is_due) {
         c->due_us = store->now_us + LOOK_US;
+        c->has_failed = false;
         if (is_called_for(c) && c->next_wish.pass == 0) {
             begin_list(c, false);
         }
+    }
+    if (!c->is_busy) {
+        nadb_pace__go_on(store);
     }
 }
 
@@ -1060,10 +1075,8 @@ bool nadb_store_is_compacting(const struct nadb_store *store)
     return store->compact->state != NADB_COMPACT_IDLE;
 }
 
-void nadb_store_set_compaction(
-    struct nadb_store *store, unsigned dead_percent, uint64_t rate_bytes, uint64_t segment_bytes)
+void nadb_store_set_compaction(struct nadb_store *store, const struct nadb_compaction_rules *rules)
 {
-    store->compact_dead_percent = dead_percent;
-    store->compact_rate_bytes = rate_bytes;
-    store->segment_bytes = segment_bytes;
+    store->compaction = *rules;
+    nadb_pace__look(store);
 }

@@ -101,6 +101,7 @@ static void cut(struct nadb_store *store)
         struct nadb_wbuf spare = flight->buf;
         flight->buf = store->buf;
         store->buf = spare;
+        store->pace.cut_bytes += flight->buf.bytes;
         store->evict.owed_by_flight = store->evict.owed;
         store->evict.owed = 0;
     }
@@ -377,6 +378,7 @@ bool nadb_flight__land(struct nadb_store *store, uint64_t budget_us)
     nadb_undo__forget(store, version);
     nadb_cold__note_landed(store);
     nadb_compact__flight_ended(store);
+    nadb_pace__flight_ended(store);
     nadb_flight__admit_waiters(store);
     nadb_flight__start_if_due(store);
     return false;
@@ -641,7 +643,8 @@ enum nadb_admission nadb_store_admit(
         buffer_size(store) * (is_growing ? NADB_BACKLOG_FACTOR : 2 * NADB_BACKLOG_FACTOR);
     if (NADB_UNLIKELY(store->buf.bytes >= limit) ||
         NADB_UNLIKELY(nadb_store_is_batch_full(store, is_growing)) ||
-        (NADB_UNLIKELY(is_overdue(store)) && (is_growing || store->state == NADB_STORAGE_OK))) {
+        (NADB_UNLIKELY(is_overdue(store)) && (is_growing || store->state == NADB_STORAGE_OK)) ||
+        (is_growing && NADB_UNLIKELY(nadb_pace__must_wait(store)))) {
         return wait_or_refuse(store, reterr);
     }
     return NADB_ADMIT;

@@ -39,6 +39,7 @@ struct nadb_store *nadb_store_new(const struct nadb_store_opts *opts)
     nadb_verify__init(store);
     nadb_hinter__init(store);
     nadb_compact__init(store);
+    nadb_pace__look(store);
     nadb_evict__init(store);
     if (opts->backend_ops->caps & NADB_BACKEND_SHARED) {
         nadb_shared__init(store, opts->shared_runs);

@@ -404,10 +404,13 @@ uint64_t nadb_store_backup(
 bool nadb_store_backup_report(
     const struct nadb_store *store, uint64_t number, struct nadb_backup_report *ret);
 
-/* Segments of which this much is dead are compacted by themselves (0: none are), reading at most
- * `rate_bytes` a second (0: no limit). `segment_bytes` is the size of a full one. */
-void nadb_store_set_compaction(
-    struct nadb_store *store, unsigned dead_percent, uint64_t rate_bytes, uint64_t segment_bytes);
+struct nadb_compaction_rules {
+    uint64_t dead_percent;  /* segments of which this much is dead are compacted; 0: none are */
+    uint64_t stall_percent; /* below 100: when this much of all is dead writers wait; 0: never */
+    uint64_t rate_bytes;    /* that are read in a second, 0: no limit */
+    uint64_t segment_bytes; /* the size of a full segment */
+};
+void nadb_store_set_compaction(struct nadb_store *store, const struct nadb_compaction_rules *rules);
 
 /* Values that are written from now on. */
 void nadb_store_set_compression(
@@ -448,6 +451,7 @@ struct nadb_store_stats {
     uint64_t cold_keys; /* whose values are on disk only */
     uint64_t dropped_values, fetched_values, fetch_failures;
     uint64_t compactions, compaction_failures; /* runs of segments */
+    uint64_t compaction_stalls;                /* times that writers were told to wait for one */
     uint64_t skipped_segments;                 /* that compaction did not have to read */
     uint64_t hints;                            /* written */
 };

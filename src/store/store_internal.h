@@ -432,6 +432,34 @@ bool nadb_compact__wants(struct nadb_store *store, uint32_t number);
 /* May the backend be closed? If not, what is under way is brought to its end first. */
 bool nadb_compact__may_close(struct nadb_store *store);
 
+/* ---- pace.c ---- */
+
+#define NADB_PACE_BUFFERS 4u
+
+struct nadb_pace {
+    uint64_t cut_bytes;    /* of all flights so far, as the write buffer counts them */
+    uint64_t looked_bytes; /* cut_bytes when all segments were summed up last */
+    uint64_t limit;        /* writers wait when cut_bytes and the buffer are so much together */
+    bool is_waited_for;    /* somebody was told to wait for it */
+};
+
+/* Sums up how much more may be written; lets writers go on if that is more than before. */
+void nadb_pace__look(struct nadb_store *store);
+
+void nadb_pace__flight_ended(struct nadb_store *store);
+
+/* A compaction under way has found so much dead. */
+void nadb_pace__gained(struct nadb_store *store, uint64_t bytes);
+
+/* A compaction has ended. */
+void nadb_pace__compacted(struct nadb_store *store);
+
+/* No compaction is to be had: writers that wait go on for a while. */
+void nadb_pace__go_on(struct nadb_store *store);
+
+/* Has so much been written that writers must wait? They are admitted later. */
+bool nadb_pace__must_wait(struct nadb_store *store);
+
 /* ---- backup.c ---- */
 
 enum nadb_backup_state {
@@ -723,7 +751,7 @@ struct nadb_store {
     enum nadb_durability durability_next; /* from the next cut on */
     uint64_t buffer_size_bytes, flush_interval_us;
     struct nadb_compression compression;
-    uint64_t compact_dead_percent, compact_rate_bytes, segment_bytes;
+    struct nadb_compaction_rules compaction;
     uint64_t maxmemory_bytes;
     struct nadb_evict evict;
     struct nadb_cold cold;
@@ -732,6 +760,7 @@ struct nadb_store {
     struct nadb_wbuf buf;
     struct nadb_flight flight;
     struct nadb_undo_log undo;
+    struct nadb_pace pace;
     bool is_flush_wanted;
     bool is_sync_wanted;
     bool needs_mark;  /* something expired that the backend still has */

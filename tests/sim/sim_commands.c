@@ -785,7 +785,9 @@ static bool is_admitted(struct sim *sim)
     case NADB_ADMIT:
         return true;
     case NADB_ADMIT_WAIT:
-        SIM_CHECK(sim, nadb_inline_executor_pending(&sim->exec) > 0 || sim->store->buf.count > 0,
+        SIM_CHECK(sim,
+            nadb_inline_executor_pending(&sim->exec) > 0 || sim->store->buf.count > 0 ||
+                sim->store->pace.is_waited_for,
             "waiting for nothing");
         return false;
     case NADB_ADMIT_REFUSE:

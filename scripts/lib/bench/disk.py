@@ -2,8 +2,7 @@
 overwriting, what others feel of background work, backup, cold reads, compression of real files.
 
 nadbd runs with the fs backend, written and synced every second; redis-server keeps nothing but for
-the restart, where it loads its RDB file. Files are in the page cache: what is measured of reading is
-the server's part, not the disk's.
+the restart, where it loads its RDB file.
 """
 
 import multiprocessing

@@ -50,10 +50,20 @@ static void expect_all(struct bench *bench, unsigned generation)
     }
 }
 
+static void set_rules(struct bench *bench, uint64_t dead_percent, uint64_t stall_percent)
+{
+    const struct nadb_compaction_rules rules = {
+        .dead_percent = dead_percent,
+        .stall_percent = stall_percent,
+        .segment_bytes = BENCH_SEGMENT_BYTES,
+    };
+    nadb_store_set_compaction(bench->store, &rules);
+}
+
 static struct bench *new_bench(void)
 {
     struct bench *bench = bench_new_fs(NADB_DURABILITY_INTERVAL);
-    nadb_store_set_compaction(bench->store, 0, 0, BENCH_SEGMENT_BYTES);
+    set_rules(bench, 0, 0);
     return bench;
 }
 
@@ -126,7 +136,7 @@ Test(compact, nothing_is_done_unasked_when_it_is_switched_off)
 Test(compact, what_is_dead_goes_by_itself)
 {
     struct bench *bench = new_bench();
-    nadb_store_set_compaction(bench->store, 40, 0, BENCH_SEGMENT_BYTES);
+    set_rules(bench, 40, 0);
     for (unsigned generation = 1; generation <= 6; generation++) {
         write_all(bench, generation, 0);
         nadb_fake_clock_advance_ms(&bench->clock, 5000);
