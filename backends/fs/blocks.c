@@ -33,21 +33,28 @@ int nadb_fs_end_learn(
     if (got != (ssize_t)len) {
         return got < 0 ? (int)got : -EIO;
     }
-    end->is_direct = io->set_direct(io, file, true) == 0; /* else there is another way */
     end->is_known = true;
     return 0;
 }
 
-static void give_up_direct(struct nadb_fs_end *end, const struct nadb_fs_io *io, int file)
+/* Whatever the reason that it cannot be had, there is another way. */
+static void set_direct(
+    struct nadb_fs_end *end, const struct nadb_fs_io *io, int file, bool is_direct)
 {
-    end->is_direct =
-        io->set_direct(io, file, false) != 0; /* else the next write fails, and tells */
+    if (end->is_direct == is_direct || (is_direct && end->has_no_direct)) {
+        return;
+    }
+    if (io->set_direct(io, file, is_direct) == 0) {
+        end->is_direct = is_direct;
+    } else {
+        end->has_no_direct = true;
+    }
 }
 
 void nadb_fs_end_forget(struct nadb_fs_end *end, const struct nadb_fs_io *io, int file)
 {
-    if (end->is_known && end->is_direct) {
-        give_up_direct(end, io, file);
+    if (end->is_known) {
+        set_direct(end, io, file, false);
     }
     end->is_known = false;
 }
@@ -75,6 +82,7 @@ void nadb_fs_window_begin(struct nadb_fs_window *window, const struct nadb_fs_io
     window->file = file;
     window->lead = offset % NADB_FS_BLOCK_BYTES;
     window->at = offset - window->lead;
+    window->is_much = false;
     memcpy(window->bytes, end->block, window->lead);
 }
 
@@ -104,14 +112,18 @@ static int write_through_cache(struct nadb_fs_window *window, size_t len)
 /* Writes the first `len` bytes of the window and moves on behind them. */
 static int write_out(struct nadb_fs_window *window, size_t len)
 {
+    struct nadb_fs_end *end = window->end;
     int result = -EINVAL;
-    if (window->end->is_direct) {
+    window->is_much |= len - window->lead > window->io->little_bytes;
+    set_direct(end, window->io, window->file, window->is_much);
+    if (end->is_direct) {
         result = write_directly(window, len);
         if (result == -EINVAL) { /* its blocks are larger */
-            give_up_direct(window->end, window->io, window->file);
+            end->has_no_direct = true;
+            set_direct(end, window->io, window->file, false);
         }
     }
-    if (!window->end->is_direct && result == -EINVAL) {
+    if (!end->is_direct && result == -EINVAL) {
         result = write_through_cache(window, len);
     }
     if (result == 0) {

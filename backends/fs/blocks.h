@@ -19,7 +19,9 @@
  * whole block.
  *
  * Where the file system cannot write directly the same window goes through the page cache, without
- * what the file has already and without the zeros.
+ * what the file has already and without the zeros. So does a little that is written at once
+ * (little_bytes of the table): it is synced at once, too, and the kernel then waits for both in one
+ * go.
  *
  * Thread: the owner's. */
 #ifndef NADB_BACKENDS_FS_BLOCKS_H
@@ -35,13 +37,13 @@
 /* The end of one file. All zero: nothing is known of it yet. */
 struct nadb_fs_end {
     bool is_known;
-    bool is_direct; /* the descriptor is switched to it: only blocks may be written */
-    bool is_padded; /* zeros may lie behind it, up to the end of its block */
+    bool has_no_direct;              /* it was tried */
+    bool is_direct;                  /* the descriptor is switched to it */
+    bool is_padded;                  /* zeros may lie behind it, up to the end of its block */
     char block[NADB_FS_BLOCK_BYTES]; /* what the file's last block has in front of the end */
 };
 
-/* Finds out, once, what must be known to write behind `offset`, and switches the descriptor if that
- * can be had: 0 or -errno. */
+/* Finds out, once, what must be known to write behind `offset`: 0 or -errno. */
 NADB_MUST_CHECK int nadb_fs_end_learn(
     struct nadb_fs_end *end, const struct nadb_fs_io *io, int file, uint64_t offset);
 
@@ -57,8 +59,9 @@ struct nadb_fs_window {
     const struct nadb_fs_io *io;
     struct nadb_fs_end *end;
     int file;
-    uint64_t at; /* the offset of the window's first byte: a multiple of the block */
-    size_t lead; /* so many bytes the file has already */
+    uint64_t at;  /* the offset of the window's first byte: a multiple of the block */
+    size_t lead;  /* so many bytes the file has already */
+    bool is_much; /* more than a little has been written since begin */
 };
 
 void nadb_fs_window_init(struct nadb_fs_window *window);

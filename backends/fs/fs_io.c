@@ -207,16 +207,18 @@ static int no_direct(const struct nadb_fs_io *io, int file, bool is_direct)
     return is_direct ? -EOPNOTSUPP : 0;
 }
 
+#define LITTLE_BYTES (1u << 16)
+
 /* The table with one of the two. */
 #define SYSTEM_TABLE(direct)                                                                       \
     {                                                                                              \
-        .make_dir = sys_make_dir, .open_dir = sys_open_dir, .list_dir = sys_list_dir,              \
-        .sync_dir = sys_sync_dir, .open_file = sys_open_file, .rename_file = sys_rename_file,      \
-        .unlink_file = sys_unlink_file, .link_file = sys_link_file, .lock_file = sys_lock_file,    \
-        .pread_file = sys_pread_file, .pwritev_file = sys_pwritev_file,                            \
-        .sync_file = sys_sync_file, .truncate_file = sys_truncate_file,                            \
-        .allocate_file = sys_allocate_file, .set_direct = (direct), .size_file = sys_size_file,    \
-        .close_file = sys_close_file,                                                              \
+        .little_bytes = LITTLE_BYTES, .make_dir = sys_make_dir, .open_dir = sys_open_dir,          \
+        .list_dir = sys_list_dir, .sync_dir = sys_sync_dir, .open_file = sys_open_file,            \
+        .rename_file = sys_rename_file, .unlink_file = sys_unlink_file,                            \
+        .link_file = sys_link_file, .lock_file = sys_lock_file, .pread_file = sys_pread_file,      \
+        .pwritev_file = sys_pwritev_file, .sync_file = sys_sync_file,                              \
+        .truncate_file = sys_truncate_file, .allocate_file = sys_allocate_file,                    \
+        .set_direct = (direct), .size_file = sys_size_file, .close_file = sys_close_file,          \
     }
 
 const struct nadb_fs_io *nadb_fs_io_system(void)

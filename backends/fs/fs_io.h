@@ -33,6 +33,7 @@ enum nadb_fs_open_mode {
 typedef void nadb_fs_name_fn(void *ctx, const char *name);
 
 struct nadb_fs_io {
+    size_t little_bytes; /* up to so much is better written through the page cache */
     int (*make_dir)(const struct nadb_fs_io *io, const char *path);
     int (*open_dir)(const struct nadb_fs_io *io, const char *path);
     int (*list_dir)(const struct nadb_fs_io *io, int dir, nadb_fs_name_fn *name, void *ctx);

@@ -21,6 +21,7 @@
 #define OPEN_ROUNDS_MAX  10000u
 #define ANSWER_ROUNDS    100u /* more than the store gathers for */
 #define QUIET_ROUNDS     12u
+#define LITTLE_BYTES     400u
 #define PACE_ROUNDS      3u /* until whoever waits for a compaction is let go on */
 #define STEP_US          1000000u
 #define CLOCK_START_BACK UINT64_C(50000000)
@@ -752,6 +753,7 @@ void sim_run(struct sim *sim, uint64_t seed, bool is_verbose)
     sim->faulty = nadb_faulty_new(seed);
     nadb_faulty_set_links(sim->faulty, seed % 2 == 0);
     nadb_faulty_set_direct(sim->faulty, seed / 2 % 2 == 0);
+    nadb_faulty_set_little(sim->faulty, seed / 4 % 2 == 0 ? 0 : LITTLE_BYTES);
     sim->dir = "/data";
     sim_model_init(&sim->model, sim->clock.wall_ms);
     reopen(sim, 0, 0);

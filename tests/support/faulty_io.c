@@ -736,6 +736,11 @@ uint64_t nadb_faulty_used(const struct nadb_faulty *faulty)
     return used;
 }
 
+void nadb_faulty_set_little(struct nadb_faulty *faulty, size_t bytes)
+{
+    faulty->io.little_bytes = bytes;
+}
+
 void nadb_faulty_set_direct(struct nadb_faulty *faulty, bool has_direct)
 {
     faulty->has_direct = has_direct;

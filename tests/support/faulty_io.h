@@ -83,8 +83,12 @@ uint64_t nadb_faulty_used(const struct nadb_faulty *faulty);
 /* Hard links can be made; at first they cannot, as on many file systems. */
 void nadb_faulty_set_links(struct nadb_faulty *faulty, bool has_links);
 
-/* Files can be written directly, in whole blocks; at first they cannot. */
+/* Files can be read and written directly, in whole blocks, however little it is; at first they
+ * cannot. */
 void nadb_faulty_set_direct(struct nadb_faulty *faulty, bool has_direct);
+
+/* Up to so many bytes are better written through the page cache: the two kinds of writes mix. */
+void nadb_faulty_set_little(struct nadb_faulty *faulty, size_t bytes);
 
 /* sync_file and sync_dir return 0 and do nothing: a cheap disk. */
 void nadb_faulty_set_lying(struct nadb_faulty *faulty, bool is_lying);

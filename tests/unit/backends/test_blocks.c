@@ -115,6 +115,22 @@ Test(blocks, without_direct_writes_the_same_goes_through_the_page_cache)
     write_many(false);
 }
 
+Test(blocks, a_little_goes_through_the_page_cache_and_much_beside_it)
+{
+    struct rig rig;
+    set_up(&rig, true);
+    nadb_faulty_set_little(rig.faulty, 1000);
+    for (size_t i = 0; i < 20; i++) {
+        write_and_commit(&rig, 300 + i * 35, i % 3 == 0 ? 400 : 0);
+        cr_assert_eq(rig.end.is_direct, 300 + i * 35 + (i % 3 == 0 ? 400 : 0) > 1000);
+        check_file(&rig);
+    }
+    write_and_commit(&rig, 10, NADB_FS_WINDOW_ROOM); /* its last part is little, and goes along */
+    cr_assert(rig.end.is_direct);
+    check_file(&rig);
+    tear_down(&rig);
+}
+
 Test(blocks, the_end_of_a_file_that_was_there_is_kept)
 {
     struct rig rig;

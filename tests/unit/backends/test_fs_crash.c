@@ -15,6 +15,8 @@
 NADB_TEST_SUITE(fs_crash);
 
 /* What is done, and how. */
+#define LITTLE_BYTES 400u
+
 struct plan {
     enum nadb_log_scale scale;
     uint64_t segment_size;
@@ -49,6 +51,7 @@ static void world_init(struct world *world, uint64_t seed, const struct plan *pl
         .model = nadb_log_model_new(seed, plan->scale),
     };
     nadb_faulty_set_direct(world->faulty, plan->has_direct);
+    nadb_faulty_set_little(world->faulty, seed % 4 < 2 ? 0 : LITTLE_BYTES);
 }
 
 static void world_fini(struct world *world)
