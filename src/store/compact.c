@@ -414,12 +414,20 @@ static void look_at_dying(struct nadb_compact *c)
     }
 }
 
+/* How much of a segment must be dead: less when writers wait because so much is of all. */
+static uint64_t wanted_percent(const struct nadb_store *store)
+{
+    const struct nadb_compaction_rules *rules = &store->compaction;
+    bool is_less = store->pace.is_waited_for && rules->stall_percent < rules->dead_percent;
+    return is_less ? rules->stall_percent : rules->dead_percent;
+}
+
 static bool is_worth_it(const struct nadb_compact *c, const struct nadb_segment_use *use)
 {
     const struct nadb_store *store = c->store;
     return store->compaction.dead_percent > 0 &&
            use->total >= store->compaction.segment_bytes / USE_SHARE &&
-           dead_of(use) * 100 >= use->total * store->compaction.dead_percent &&
+           dead_of(use) * 100 >= use->total * wanted_percent(store) &&
            !(use->dying > 0 && !is_gone(use) && is_patient(c));
 }
 
