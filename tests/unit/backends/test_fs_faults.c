@@ -462,7 +462,7 @@ static bool fail_at(uint64_t nth, uint64_t times, int error, bool is_sync, bool 
 
 static void fail_everywhere(uint64_t times, int error, bool is_sync)
 {
-    for (int direct = 0; direct < 1; direct++) { /* directly, call 21 fails at times: see README */
+    for (int direct = 0; direct < 2; direct++) {
         uint64_t nth = 1;
         while (fail_at(nth, times, error, is_sync, direct != 0)) {
             nth++;
