@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <ucontext.h>
 
 #include "backends/fs/fs_checksum.h"
 #include "backends/fs/record.h"
@@ -169,6 +170,52 @@ Test(segment, checksums_taken_piecewise_are_the_same)
         nadb_fs_checksum_file(b->io, file, 1, sizeof(bytes), 99, window, sizeof(window), &check),
         -EIO);
     teardown(b);
+}
+
+#define STACK_WORDS 16384u
+
+static struct {
+    ucontext_t test, checksum;
+    _Alignas(64) uint64_t stack[STACK_WORDS];
+    uint64_t ret;
+} own_stack;
+
+static const char checked[] =
+    "as long as it takes for the secret to be used: more than two hundred "
+    "and forty bytes, below that the library goes another way and does "
+    "not look at what the state has, so that nothing could go wrong here "
+    "and this would be no test at all of what it is about.";
+
+#define CHECKED_SEED UINT64_C(0x123456789abcdef1)
+
+static void take_checksum(void)
+{
+    struct iovec piece = {.iov_base = (void *)(uintptr_t)checked, .iov_len = sizeof(checked)};
+    own_stack.ret = nadb_fs_checksum_pieces(&piece, 1, CHECKED_SEED);
+}
+
+static uint64_t checksum_on_own_stack(void)
+{
+    cr_assert_eq(getcontext(&own_stack.checksum), 0);
+    own_stack.checksum.uc_stack.ss_sp = own_stack.stack;
+    own_stack.checksum.uc_stack.ss_size = sizeof(own_stack.stack);
+    own_stack.checksum.uc_link = &own_stack.test;
+    makecontext(&own_stack.checksum, take_checksum, 0);
+    cr_assert_eq(swapcontext(&own_stack.test, &own_stack.checksum), 0);
+    return own_stack.ret;
+}
+
+/* A batch that is tried again at the same place has the same seed. Of what the first checksum left
+ * on the stack everything has been written over but that seed, and what was 0. */
+Test(segment, a_checksum_does_not_depend_on_what_the_stack_has_of_the_last_one)
+{
+    uint64_t whole = nadb_checksum64(checked, sizeof(checked), CHECKED_SEED);
+    cr_assert_eq(checksum_on_own_stack(), whole);
+    for (size_t i = 0; i < STACK_WORDS; i++) {
+        uint64_t word = own_stack.stack[i];
+        own_stack.stack[i] = word == 0 || word == CHECKED_SEED ? word : ~word;
+    }
+    cr_assert_eq(checksum_on_own_stack(), whole);
 }
 
 Test(segment, a_batch_of_one_small_record_takes_192_bytes)
