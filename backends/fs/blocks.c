@@ -1,4 +1,4 @@
-/* This file writes at the end of files in whole blocks. */
+/* This file reads and writes long runs of files, in whole blocks. */
 #include "backends/fs/blocks.h"
 
 #include <errno.h>

@@ -554,6 +554,7 @@ static void begin_copy(struct nadb_compact *c)
     c->is_exchanged = c->must_move_again = false;
     c->retry_us = 0;
     c->out_total = c->out_kept = 0;
+    c->part_dead = 0;
     c->budget_from_us = store->now_us;
     c->budget_bytes = 0;
     c->is_urgent = is_dead_part(c, URGENT_PARTS);

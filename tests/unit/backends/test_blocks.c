@@ -87,6 +87,20 @@ static void check_file(struct rig *rig)
     nadb_mem_free(got);
 }
 
+static void check_and_tear_down(struct rig *rig)
+{
+    check_file(rig);
+    tear_down(rig);
+}
+
+/* The file has `len` random bytes. */
+static void put_file(struct rig *rig, size_t len)
+{
+    (void)make(rig, len);
+    nadb_faulty_put(rig->faulty, PATH, rig->wanted, len);
+    rig->len = len;
+}
+
 static void write_many(bool has_direct)
 {
     static const size_t lens[] = {1, 8, 4095, 4096, 4097, 64, 70000, NADB_FS_WINDOW_ROOM, 12288};
@@ -127,21 +141,16 @@ Test(blocks, a_little_goes_through_the_page_cache_and_much_beside_it)
     }
     write_and_commit(&rig, 10, NADB_FS_WINDOW_ROOM); /* its last part is little, and goes along */
     cr_assert(rig.end.is_direct);
-    check_file(&rig);
-    tear_down(&rig);
+    check_and_tear_down(&rig);
 }
 
 Test(blocks, the_end_of_a_file_that_was_there_is_kept)
 {
     struct rig rig;
     set_up(&rig, true);
-    rig.len = 0;
-    (void)make(&rig, 5000);
-    rig.len = 5000;
-    nadb_faulty_put(rig.faulty, PATH, rig.wanted, rig.len);
+    put_file(&rig, 5000);
     write_and_commit(&rig, 100, 0);
-    check_file(&rig);
-    tear_down(&rig);
+    check_and_tear_down(&rig);
 }
 
 Test(blocks, an_end_that_cannot_be_read_is_an_error_and_learnt_later)
@@ -153,8 +162,7 @@ Test(blocks, an_end_that_cannot_be_read_is_an_error_and_learnt_later)
     nadb_faulty_fail(rig.faulty, NADB_FAULTY_READ, 1, 1, EIO);
     cr_assert_eq(nadb_fs_end_learn(&rig.end, rig.io, rig.file, rig.len), -EIO);
     write_and_commit(&rig, 100, 0);
-    check_file(&rig);
-    tear_down(&rig);
+    check_and_tear_down(&rig);
 }
 
 Test(blocks, what_is_not_committed_is_written_over)
@@ -168,8 +176,7 @@ Test(blocks, what_is_not_committed_is_written_over)
     nadb_faulty_fail(rig.faulty, NADB_FAULTY_WRITE, 1, 1, EIO);
     cr_assert_eq(write_parts(&rig, 300, 9000), -EIO);
     write_and_commit(&rig, 20, 9500);
-    check_file(&rig);
-    tear_down(&rig);
+    check_and_tear_down(&rig);
 }
 
 Test(blocks, blocks_larger_than_said_lead_through_the_page_cache)
@@ -181,8 +188,7 @@ Test(blocks, blocks_larger_than_said_lead_through_the_page_cache)
     write_and_commit(&rig, 5000, 0);
     cr_assert_not(rig.end.is_direct);
     write_and_commit(&rig, 10, 5000);
-    check_file(&rig);
-    tear_down(&rig);
+    check_and_tear_down(&rig);
 }
 
 /* ---- reading ---- */
@@ -191,9 +197,7 @@ static void read_runs(bool has_direct, uint64_t shorten_nth)
 {
     struct rig rig;
     set_up(&rig, has_direct);
-    (void)make(&rig, 30001);
-    rig.len = 30001;
-    nadb_faulty_put(rig.faulty, PATH, rig.wanted, rig.len);
+    put_file(&rig, 30001);
     int file = nadb_fs_open_run(rig.io, rig.dir, PATH + 1);
     cr_assert_geq(file, 0);
     for (size_t from = 0; from < 9000; from += 1777) {
@@ -228,8 +232,7 @@ Test(blocks, a_run_of_blocks_larger_than_said_is_read_through_the_page_cache)
 {
     struct rig rig;
     set_up(&rig, true);
-    (void)make(&rig, 9000);
-    nadb_faulty_put(rig.faulty, PATH, rig.wanted, 9000);
+    put_file(&rig, 9000);
     int file = nadb_fs_open_run(rig.io, rig.dir, PATH + 1);
     struct nadb_fs_run run = {0};
     nadb_faulty_fail(rig.faulty, NADB_FAULTY_READ, 1, 1, EINVAL);
@@ -244,8 +247,7 @@ Test(blocks, a_run_that_cannot_grow_stays_as_it_was)
 {
     struct rig rig;
     set_up(&rig, true);
-    (void)make(&rig, 9000);
-    nadb_faulty_put(rig.faulty, PATH, rig.wanted, 9000);
+    put_file(&rig, 9000);
     int file = nadb_fs_open_run(rig.io, rig.dir, PATH + 1);
     struct nadb_fs_run run = {0};
     cr_assert_eq(nadb_fs_run_extend(&run, rig.io, file, 10, 100), 0);
