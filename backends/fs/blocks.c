@@ -167,10 +167,10 @@ void nadb_fs_window_commit(struct nadb_fs_window *window)
 
 /* ---- reading ---- */
 
-int nadb_fs_open_run(const struct nadb_fs_io *io, int dir, const char *name)
+int nadb_fs_open_run(const struct nadb_fs_io *io, int dir, const char *name, bool is_direct_wanted)
 {
     int file = io->open_file(io, dir, name, NADB_FS_OPEN_READ);
-    if (file >= 0) {
+    if (file >= 0 && is_direct_wanted) {
         (void)io->set_direct(io, file, true); /* else it goes through the page cache */
     }
     return file;

@@ -84,8 +84,10 @@ void nadb_fs_window_commit(struct nadb_fs_window *window);
 
 /* ---- reading ---- */
 
-/* Opens a file of which long runs will be read, each once: the descriptor, or -errno. */
-NADB_MUST_CHECK int nadb_fs_open_run(const struct nadb_fs_io *io, int dir, const char *name);
+/* Opens a file to read. Directly, where that can be had, is for long runs that are read once and
+ * that the page cache has not got. The descriptor, or -errno. */
+NADB_MUST_CHECK int nadb_fs_open_run(
+    const struct nadb_fs_io *io, int dir, const char *name, bool is_direct_wanted);
 
 /* A run of a file in memory. All zero: nothing yet. */
 struct nadb_fs_run {

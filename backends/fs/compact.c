@@ -174,8 +174,7 @@ static enum nadb_err open_input(struct nadb_compaction *c, const struct nadb_man
     bool is_run, char name[NADB_SEGMENT_NAME_BYTES], int *ret_file, struct nadb_error *reterr)
 {
     nadb_segment_name(name, entry->id);
-    *ret_file = is_run ? nadb_fs_open_run(c->fs->io, c->fs->dir, name)
-                       : c->fs->io->open_file(c->fs->io, c->fs->dir, name, NADB_FS_OPEN_READ);
+    *ret_file = nadb_fs_open_run(c->fs->io, c->fs->dir, name, is_run);
     return *ret_file >= 0
                ? NADB_OK
                : nadb_error_set(reterr, NADB_EIO, -*ret_file, "segment '%s': open", name);

@@ -214,8 +214,7 @@ static enum nadb_err fs_replay(struct nadb_backend *backend, uint32_t unit_index
     } else {
         nadb_segment_name(name, unit->id);
     }
-    int file = unit->is_cached ? fs->io->open_file(fs->io, fs->dir, name, NADB_FS_OPEN_READ)
-                               : nadb_fs_open_run(fs->io, fs->dir, name);
+    int file = nadb_fs_open_run(fs->io, fs->dir, name, !unit->is_cached);
     if (file < 0) {
         return nadb_error_set(reterr, NADB_EIO, -file, "segment '%s': open", name);
     }

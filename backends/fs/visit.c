@@ -190,9 +190,8 @@ bool nadb_fs_visit_has_read_most(const struct nadb_fs_visit *visit)
 enum nadb_err nadb_fs_visit_open_run(
     const struct nadb_fs_visit *visit, int *ret_file, struct nadb_error *reterr)
 {
-    *ret_file = nadb_fs_visit_has_read_most(visit)
-                    ? visit->io->open_file(visit->io, visit->dir, visit->name, NADB_FS_OPEN_READ)
-                    : nadb_fs_open_run(visit->io, visit->dir, visit->name);
+    bool is_cached = nadb_fs_visit_has_read_most(visit);
+    *ret_file = nadb_fs_open_run(visit->io, visit->dir, visit->name, !is_cached);
     return *ret_file < 0 ? fail_io(visit, "open", *ret_file, reterr) : NADB_OK;
 }
 

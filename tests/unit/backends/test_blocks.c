@@ -198,7 +198,7 @@ static void read_runs(bool has_direct, uint64_t shorten_nth)
     struct rig rig;
     set_up(&rig, has_direct);
     put_file(&rig, 30001);
-    int file = nadb_fs_open_run(rig.io, rig.dir, PATH + 1);
+    int file = nadb_fs_open_run(rig.io, rig.dir, PATH + 1, true);
     cr_assert_geq(file, 0);
     for (size_t from = 0; from < 9000; from += 1777) {
         struct nadb_fs_run run = {0};
@@ -233,7 +233,7 @@ Test(blocks, a_run_of_blocks_larger_than_said_is_read_through_the_page_cache)
     struct rig rig;
     set_up(&rig, true);
     put_file(&rig, 9000);
-    int file = nadb_fs_open_run(rig.io, rig.dir, PATH + 1);
+    int file = nadb_fs_open_run(rig.io, rig.dir, PATH + 1, true);
     struct nadb_fs_run run = {0};
     nadb_faulty_fail(rig.faulty, NADB_FAULTY_READ, 1, 1, EINVAL);
     cr_assert_eq(nadb_fs_run_extend(&run, rig.io, file, 10, 8000), 0);
@@ -248,7 +248,7 @@ Test(blocks, a_run_that_cannot_grow_stays_as_it_was)
     struct rig rig;
     set_up(&rig, true);
     put_file(&rig, 9000);
-    int file = nadb_fs_open_run(rig.io, rig.dir, PATH + 1);
+    int file = nadb_fs_open_run(rig.io, rig.dir, PATH + 1, true);
     struct nadb_fs_run run = {0};
     cr_assert_eq(nadb_fs_run_extend(&run, rig.io, file, 10, 100), 0);
     nadb_faulty_fail(rig.faulty, NADB_FAULTY_READ, 1, 1, EIO);
