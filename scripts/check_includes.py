@@ -40,7 +40,7 @@ FENCES = [
     (r"zlib\.h", r"src/base/compress\.c$"),
     (r"roaring/", r"src/base/bitmap\.c$"),
     (r"xxhash\.h", r"(src/base/checksum|backends/fs/fs_checksum)\.c$"),
-    (r"jemalloc/", r"src/base/mem\.c$"),
+    (r"jemalloc/", r"src/base/(mem|huge)\.c$"),
     (r"criterion/", r"tests/"),
 ]
 

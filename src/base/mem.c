@@ -12,6 +12,7 @@
 #include "src/base/mem.h"
 
 #include "src/base/assert.h"
+#include "src/base/huge.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -28,7 +29,8 @@
 #ifdef NADB_JEMALLOC
 /* jemalloc reads this when it starts. Records are met at random, so huge pages spare one TLB miss
  * each; what is freed goes back to the kernel within a second, by a thread of its own, and for
- * good: of address space that is kept for later a single byte would bring back a huge page. */
+ * good: of address space that is kept for later a single byte would bring back a huge page. How
+ * fresh memory comes in huge pages in spite of that: huge.c. */
 const char *malloc_conf = "thp:always,retain:false,background_thread:true,dirty_decay_ms:1000";
 #endif
 
@@ -57,6 +59,7 @@ static NADB_NOINLINE struct mem_slot *take_slot(void)
         }
     } while (!atomic_compare_exchange_weak(&slots_taken, &idx, idx + 1));
     own_slot = &slots[idx];
+    nadb_huge_begin_thread();
     return own_slot;
 }
 

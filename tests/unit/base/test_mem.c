@@ -5,7 +5,11 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 NADB_TEST_SUITE(mem);
 
@@ -241,3 +245,92 @@ Test(mem, the_allocator_has_a_name)
     const char *name = nadb_mem_allocator();
     cr_assert(strcmp(name, "libc") == 0 || strncmp(name, "jemalloc-", 9) == 0, "%s", name);
 }
+
+/* ---- much of it: what huge.c is for ---- */
+
+#define MUCH_BLOCKS ((size_t)20000)
+
+struct much {
+    uint64_t seed;
+    unsigned char **blocks;
+};
+
+/* From 16 bytes to a few KiB, and every thousandth a lot larger: each kind of slab. */
+static size_t size_of_much(const struct much *much, size_t idx)
+{
+    size_t size = 16 + (size_t)((idx * 2654435761u + much->seed) % 3000);
+    return idx % 1000 == 999 ? size * 200 : size;
+}
+
+/* Fills the blocks of a thread so that a byte that is not its own would show. */
+static void *take_much(void *arg)
+{
+    struct much *much = arg;
+    for (size_t i = 0; i < MUCH_BLOCKS; i++) {
+        size_t size = size_of_much(much, i);
+        unsigned char *block = i % 2 == 0 ? nadb_mem_zalloc(size) : nadb_mem_alloc(size);
+        bool is_zero = block[0] == 0 && block[size - 1] == 0 && block[size / 2] == 0;
+        cr_assert(i % 2 != 0 || is_zero, "block %zu was promised zero", i);
+        memset(block, (int)(much->seed + i) & 0xff, size);
+        much->blocks[i] = block;
+    }
+    return NULL;
+}
+
+static void expect_much_and_free(struct much *much)
+{
+    for (size_t i = 0; i < MUCH_BLOCKS; i++) {
+        size_t size = size_of_much(much, i);
+        unsigned char expected = (unsigned char)(much->seed + i);
+        const unsigned char *block = much->blocks[i];
+        bool is_own = block[0] == expected && memcmp(block, block + 1, size - 1) == 0;
+        cr_assert(is_own, "block %zu", i);
+        nadb_mem_free(much->blocks[i]);
+    }
+}
+
+Test(mem, much_memory_of_several_threads_is_each_ones_own)
+{
+    struct much parts[4];
+    pthread_t threads[NADB_ARRAY_LEN(parts)];
+    size_t before = nadb_mem_used();
+    for (size_t i = 0; i < NADB_ARRAY_LEN(parts); i++) {
+        parts[i] = (struct much){
+            .seed = i * 77, .blocks = nadb_mem_alloc(MUCH_BLOCKS * sizeof(unsigned char *))};
+        cr_assert_eq(pthread_create(&threads[i], NULL, take_much, &parts[i]), 0);
+    }
+    for (size_t i = 0; i < NADB_ARRAY_LEN(parts); i++) {
+        pthread_join(threads[i], NULL);
+    }
+    for (size_t i = 0; i < NADB_ARRAY_LEN(parts); i++) {
+        expect_much_and_free(&parts[i]);
+        nadb_mem_free(parts[i].blocks);
+    }
+    cr_assert_eq(nadb_mem_used(), before);
+}
+
+#ifndef NADB_TEST_HAS_LSAN /* the sanitizer keeps what is free for a while */
+static size_t resident_bytes(void)
+{
+    FILE *file = fopen("/proc/self/statm", "re");
+    cr_assert_not_null(file);
+    unsigned long all = 0, resident = 0;
+    cr_assert_eq(fscanf(file, "%lu %lu", &all, &resident), 2);
+    (void)fclose(file);
+    return resident * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+Test(mem, much_memory_goes_back_to_the_kernel_when_it_is_free)
+{
+    struct much much = {.seed = 5};
+    much.blocks = nadb_mem_alloc(MUCH_BLOCKS * sizeof(unsigned char *));
+    size_t before = resident_bytes();
+    take_much(&much);
+    size_t taken = resident_bytes() - before;
+    cr_assert_gt(taken, MUCH_BLOCKS * 1000);
+    expect_much_and_free(&much);
+    nadb_mem_purge();
+    cr_assert_lt(resident_bytes(), before + taken / 4);
+    nadb_mem_free(much.blocks);
+}
+#endif
