@@ -32,7 +32,11 @@
 #define LAND_CHUNK    512u
 #define LAND_PREFETCH 8u
 #define READ_PREFETCH 8u
-#define SPARE_CAP_MAX (1u << 16) /* entries of an empty buffer that are kept for the next */
+
+/* What a flight leaves is kept for the next if it is for few entries, or if while it went at least
+ * this share of its own came in: then the next one will need as much. */
+#define SPARE_CAP_MAX (1u << 16)
+#define STEADY_SHARE  16u
 
 /* ---- the worker's half ---- */
 
@@ -68,9 +72,12 @@ static void flight_run(struct nadb_job *job)
     struct nadb_store *store = NADB_CONTAINER_OF(flight, struct nadb_store, flight);
     pack(&flight->buf);
     flight->batch.count = flight->buf.count;
-    if (flight->batch.locs == NULL && flight->buf.count > 0) {
-        flight->batch.locs = nadb_mem_alloc(flight->buf.count * sizeof(uint64_t));
+    if (flight->locs_cap < flight->buf.count) {
+        nadb_mem_free(flight->locs);
+        flight->locs_cap = flight->buf.cap;
+        flight->locs = nadb_mem_alloc(flight->locs_cap * sizeof(uint64_t));
     }
+    flight->batch.locs = flight->locs;
     flight->err = store->backend_ops->write(store->backend, &flight->batch, &flight->error);
 }
 
@@ -292,12 +299,47 @@ void nadb_flight__dispose(struct nadb_store *store, struct nadb_rec *rec, bool i
     flight->has_bare_stale |= !is_superseded;
 }
 
+static void free_buffer_if_large(struct nadb_wbuf *buf)
+{
+    if (buf->count == 0 && buf->cap > SPARE_CAP_MAX) {
+        nadb_mem_free(buf->entries);
+        *buf = (struct nadb_wbuf){0};
+    }
+}
+
+static void free_arrays(struct nadb_flight *flight)
+{
+    nadb_mem_free(flight->locs);
+    flight->locs = NULL;
+    flight->locs_cap = 0;
+    nadb_mem_free(flight->stale);
+    flight->stale = NULL;
+    flight->stale_cap = 0;
+}
+
+/* Frees what is larger than what goes on needs. */
+static void shrink(struct nadb_store *store, size_t had)
+{
+    struct nadb_flight *flight = &store->flight;
+    if (store->buf.count >= had / STEADY_SHARE && store->buf.count > 0) {
+        return;
+    }
+    free_buffer_if_large(&flight->buf);
+    free_buffer_if_large(&store->buf);
+    if (flight->locs_cap > SPARE_CAP_MAX || flight->stale_cap > SPARE_CAP_MAX) {
+        free_arrays(flight);
+    }
+}
+
 /* Nothing is frozen any more. */
 static void end_flight(struct nadb_store *store)
 {
     struct nadb_flight *flight = &store->flight;
     for (size_t i = 0; i < flight->stale_count; i++) {
         struct nadb_rec *rec = flight->stale[i];
+        if (i + LAND_PREFETCH < flight->stale_count) {
+            NADB_PREFETCH(flight->stale[i + LAND_PREFETCH]);
+        }
         if (nadb_store__is_placed(rec)) {
             nadb_usage__drop(
                 store, nadb_rec_place(rec), nadb_wbuf__cost(rec), !flight->has_bare_stale);
@@ -306,19 +348,10 @@ static void end_flight(struct nadb_store *store)
     }
     flight->stale_count = 0;
     flight->has_bare_stale = false;
-    if (flight->stale_cap > LAND_CHUNK) {
-        nadb_mem_free(flight->stale);
-        flight->stale = NULL;
-        flight->stale_cap = 0;
-    }
-    nadb_mem_free(flight->batch.locs);
-    flight->batch.locs = NULL;
+    size_t had = flight->buf.count;
     flight->buf.count = 0;
     flight->buf.bytes = 0;
-    if (flight->buf.cap > SPARE_CAP_MAX) {
-        nadb_mem_free(flight->buf.entries);
-        flight->buf = (struct nadb_wbuf){0};
-    }
+    shrink(store, had);
     store->frozen_version = 0;
     store->evict.owed_by_flight = 0;
     flight->state = NADB_FLIGHT_IDLE;
@@ -531,8 +564,7 @@ void nadb_flight__fini(struct nadb_store *store)
     for (size_t i = 0; i < flight->stale_count; i++) {
         nadb_rec_free(flight->stale[i]);
     }
-    nadb_mem_free(flight->stale);
-    nadb_mem_free(flight->batch.locs);
+    free_arrays(flight);
     nadb_wbuf__fini(&flight->buf);
     nadb_wbuf__fini(&store->buf);
 }

@@ -188,6 +188,8 @@ struct nadb_flight {
     enum nadb_durability durability; /* at the cut */
     struct nadb_wbuf buf;
     struct nadb_batch batch;
+    uint64_t *locs; /* the batch's; the worker makes them */
+    size_t locs_cap;
     size_t landed;    /* entries seen to */
     uint64_t mark_ms; /* the mark that the batch carries; 0: none */
     uint64_t retry_us;
