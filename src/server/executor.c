@@ -1,12 +1,13 @@
-/* This file runs jobs on libuv's thread pool and on the quiet threads, and brings their ends back
- * to the loop. */
+/* This file runs jobs on the threads of two lanes and brings their ends back to the loop. */
 #include "src/server/executor.h"
 
-#include <stdio.h>
-#include <stdlib.h>
+#include <errno.h>
+#include <stdint.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "src/base/assert.h"
 #include "src/base/mem.h"
 
 #define WORK_MAGIC 0x574f524bu
@@ -18,27 +19,73 @@
 /* A job between submit and its end. */
 struct work {
     unsigned magic;
-    uv_work_t req; /* a fast one's */
-    struct nadb_uv_executor *executor;
     struct nadb_job *job;
     bool is_discarded;
-    struct nadb_list in_list; /* of fast, queued or ended; none while it runs on a quiet thread */
+    struct nadb_list in_list; /* of queued or ended; none while it runs */
 };
 
-static void free_work(struct work *work)
+static struct work *take_first(struct nadb_list *list)
 {
-    work->job->executor_private = NULL;
-    work->magic = 0;
-    nadb_mem_free(work);
+    struct work *work = NADB_LIST_FIRST(list, struct work, in_list);
+    if (work != NULL) {
+        NADB_ASSERT(work->magic == WORK_MAGIC);
+        nadb_list_remove(&work->in_list);
+    }
+    return work;
 }
 
-/* The job may be gone, or submitted again, when this returns. */
-static void end_work(struct work *work)
+/* ---- workers ---- */
+
+/* Hands the work back to the loop. Any thread. */
+static void report_end(struct nadb_uv_executor *executor, struct work *work)
 {
-    struct nadb_uv_executor *executor = work->executor;
+    uv_mutex_lock(&executor->ended_lock);
+    bool is_first = nadb_list_is_empty(&executor->ended);
+    nadb_list_append(&executor->ended, &work->in_list);
+    uv_mutex_unlock(&executor->ended_lock);
+    if (is_first) {
+        uint64_t one = 1;
+        ssize_t written = write(executor->ended_fd, &one, sizeof(one));
+        NADB_ASSERT(written == (ssize_t)sizeof(one)); /* the counter does not come near its end */
+    }
+}
+
+/* A thread's life. */
+static void live(void *arg)
+{
+    struct nadb_uv_lane *lane = arg;
+    if (lane->nice != 0) {
+        /* Where it is not allowed, they are threads like others. */
+        (void)setpriority(PRIO_PROCESS, (id_t)gettid(), lane->nice);
+    }
+    uv_mutex_lock(&lane->lock);
+    while (!lane->is_ending) {
+        struct work *work = take_first(&lane->queued);
+        if (work == NULL) {
+            uv_cond_wait(&lane->has_queued, &lane->lock);
+            continue;
+        }
+        uv_mutex_unlock(&lane->lock);
+        work->job->ops->run(work->job);
+        report_end(lane->executor, work);
+        uv_mutex_lock(&lane->lock);
+    }
+    uv_mutex_unlock(&lane->lock);
+}
+
+/* ---- loop ---- */
+
+/* The job may be gone, or submitted again, when this returns. */
+static void end_work(struct nadb_uv_executor *executor, struct work *work)
+{
     struct nadb_job *job = work->job;
     bool is_discarded = work->is_discarded;
-    free_work(work);
+    job->executor_private = NULL;
+    work->magic = 0;
+    nadb_mem_free(work);
+    if (--executor->count == 0) {
+        uv_unref((uv_handle_t *)&executor->poll);
+    }
     if (executor->before_done != NULL) {
         executor->before_done(executor->ctx);
     }
@@ -49,128 +96,37 @@ static void end_work(struct work *work)
     }
 }
 
-/* ---- the fast lane ---- */
-
-/* Worker. */
-static void run_fast(uv_work_t *req)
+/* The descriptor is read before the list is emptied, so what is added behind is told of again; it
+ * has its end in another turn, however fast jobs are that are submitted again. */
+static void on_ended(uv_poll_t *poll, int status, int events)
 {
+    (void)status; /* whatever is wrong with an eventfd shows when it is read */
+    (void)events;
+    struct nadb_uv_executor *executor = NADB_CONTAINER_OF(poll, struct nadb_uv_executor, poll);
+    uint64_t times;
+    ssize_t got = read(executor->ended_fd, &times, sizeof(times));
+    NADB_ASSERT(got == (ssize_t)sizeof(times) || errno == EAGAIN);
+    struct nadb_list these;
+    nadb_list_init(&these);
     struct work *work;
-    NADB_CAST(work, req->data, WORK_MAGIC);
-    work->job->ops->run(work->job);
-}
-
-static void end_fast(uv_work_t *req, int status)
-{
-    struct work *work;
-    NADB_CAST(work, req->data, WORK_MAGIC);
-    nadb_list_remove(&work->in_list);
-    work->executor->fast_count--;
-    work->is_discarded = status == UV_ECANCELED;
-    end_work(work);
-}
-
-static void submit_fast(struct nadb_uv_executor *executor, struct work *work)
-{
-    nadb_list_append(&executor->fast, &work->in_list);
-    executor->fast_count++;
-    work->req.data = work;
-    int rc = uv_queue_work(executor->uv, &work->req, run_fast, end_fast);
-    NADB_ASSERT(rc == 0); /* fails only without a callback */
-    if (executor->is_stopping) {
-        (void)uv_cancel((uv_req_t *)&work->req); /* one that has begun just ends */
+    uv_mutex_lock(&executor->ended_lock);
+    while ((work = take_first(&executor->ended)) != NULL) {
+        nadb_list_append(&these, &work->in_list);
+    }
+    uv_mutex_unlock(&executor->ended_lock);
+    while ((work = take_first(&these)) != NULL) {
+        end_work(executor, work);
     }
 }
 
-/* ---- the slow lane ---- */
-
-static struct work *take_first(struct nadb_list *list)
+static void start_threads(struct nadb_uv_lane *lane)
 {
-    struct work *work = NADB_LIST_FIRST(list, struct work, in_list);
-    if (work != NULL) {
-        nadb_list_remove(&work->in_list);
-    }
-    return work;
-}
-
-/* Hands the work back to the loop. Any thread; under the lock. */
-static void report_end(struct nadb_uv_executor *executor, struct work *work)
-{
-    nadb_list_append(&executor->ended, &work->in_list);
-    int rc = uv_async_send(&executor->slow_ended);
-    NADB_ASSERT(rc == 0); /* fails only for another kind of handle */
-}
-
-/* A quiet thread's life. */
-static void be_quiet(void *arg)
-{
-    struct nadb_uv_executor *executor = arg;
-    /* Where it is not allowed, they are threads like others. */
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), QUIET_NICE);
-    uv_mutex_lock(&executor->lock);
-    while (!executor->is_ending) {
-        struct work *work = take_first(&executor->queued);
-        if (work == NULL) {
-            uv_cond_wait(&executor->has_queued, &executor->lock);
-            continue;
-        }
-        uv_mutex_unlock(&executor->lock);
-        work->job->ops->run(work->job);
-        uv_mutex_lock(&executor->lock);
-        report_end(executor, work);
-    }
-    uv_mutex_unlock(&executor->lock);
-}
-
-static void end_slow(struct nadb_uv_executor *executor, struct work *work)
-{
-    if (--executor->slow_count == 0) {
-        uv_unref((uv_handle_t *)&executor->slow_ended);
-    }
-    end_work(work);
-}
-
-static void on_slow_ended(uv_async_t *async)
-{
-    struct nadb_uv_executor *executor =
-        NADB_CONTAINER_OF(async, struct nadb_uv_executor, slow_ended);
-    for (;;) {
-        uv_mutex_lock(&executor->lock);
-        struct work *work = take_first(&executor->ended);
-        uv_mutex_unlock(&executor->lock);
-        if (work == NULL) {
-            return;
-        }
-        end_slow(executor, work);
+    while (lane->thread_count < lane->thread_max) {
+        int rc = uv_thread_create(&lane->threads[lane->thread_count], live, lane);
+        NADB_ASSERT(rc == 0); /* without threads no job would ever end */
+        lane->thread_count++;
     }
 }
-
-static void start_threads(struct nadb_uv_executor *executor)
-{
-    while (executor->thread_count < NADB_EXECUTOR_QUIET_THREADS) {
-        int rc = uv_thread_create(&executor->threads[executor->thread_count], be_quiet, executor);
-        NADB_ASSERT(rc == 0); /* as libuv does for its own */
-        executor->thread_count++;
-    }
-}
-
-static void submit_slow(struct nadb_uv_executor *executor, struct work *work)
-{
-    if (executor->slow_count++ == 0) {
-        uv_ref((uv_handle_t *)&executor->slow_ended);
-    }
-    start_threads(executor);
-    uv_mutex_lock(&executor->lock);
-    if (executor->is_stopping) {
-        work->is_discarded = true;
-        report_end(executor, work);
-    } else {
-        nadb_list_append(&executor->queued, &work->in_list);
-        uv_cond_signal(&executor->has_queued);
-    }
-    uv_mutex_unlock(&executor->lock);
-}
-
-/* ---- both ---- */
 
 static void submit(struct nadb_executor *base, struct nadb_job *job)
 {
@@ -178,78 +134,109 @@ static void submit(struct nadb_executor *base, struct nadb_job *job)
     NADB_ASSERT(job->executor_private == NULL);
     struct work *work = nadb_mem_zalloc(sizeof(*work));
     work->magic = WORK_MAGIC;
-    work->executor = executor;
     work->job = job;
     job->executor_private = work;
-    if (job->lane == NADB_JOB_SLOW) {
-        submit_slow(executor, work);
-    } else {
-        submit_fast(executor, work);
+    if (executor->count++ == 0) {
+        uv_ref((uv_handle_t *)&executor->poll);
     }
+    if (executor->is_stopping) {
+        work->is_discarded = true;
+        report_end(executor, work);
+        return;
+    }
+    struct nadb_uv_lane *lane = job->lane == NADB_JOB_SLOW ? &executor->slow : &executor->fast;
+    start_threads(lane);
+    uv_mutex_lock(&lane->lock);
+    nadb_list_append(&lane->queued, &work->in_list);
+    uv_cond_signal(&lane->has_queued);
+    uv_mutex_unlock(&lane->lock);
 }
 
-void nadb_uv_executor_init(struct nadb_uv_executor *executor, uv_loop_t *uv, unsigned threads,
-    void (*before_done)(void *ctx), void *ctx)
+/* ---- life ---- */
+
+static void lane_init(
+    struct nadb_uv_lane *lane, struct nadb_uv_executor *executor, unsigned threads, int nice)
 {
-    NADB_ASSERT(threads > 0);
+    lane->executor = executor;
+    lane->thread_max = threads;
+    lane->nice = nice;
+    nadb_list_init(&lane->queued);
+    int rc = uv_mutex_init(&lane->lock);
+    NADB_ASSERT(rc == 0); /* they need nothing that could be missing */
+    rc = uv_cond_init(&lane->has_queued);
+    NADB_ASSERT(rc == 0);
+}
+
+static void lane_stop(struct nadb_uv_lane *lane)
+{
+    uv_mutex_lock(&lane->lock);
+    for (struct work *work; (work = take_first(&lane->queued)) != NULL;) {
+        work->is_discarded = true;
+        report_end(lane->executor, work);
+    }
+    uv_mutex_unlock(&lane->lock);
+}
+
+static void lane_fini(struct nadb_uv_lane *lane)
+{
+    uv_mutex_lock(&lane->lock);
+    lane->is_ending = true;
+    uv_cond_broadcast(&lane->has_queued);
+    uv_mutex_unlock(&lane->lock);
+    for (unsigned i = 0; i < lane->thread_count; i++) {
+        (void)uv_thread_join(&lane->threads[i]); /* fails only for a thread that is not one */
+    }
+    uv_cond_destroy(&lane->has_queued);
+    uv_mutex_destroy(&lane->lock);
+}
+
+enum nadb_err nadb_uv_executor_init(struct nadb_uv_executor *executor, uv_loop_t *uv,
+    unsigned threads, void (*before_done)(void *ctx), void *ctx, struct nadb_error *reterr)
+{
+    NADB_ASSERT(threads > 0 && threads <= NADB_EXECUTOR_THREADS_MAX);
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (fd < 0) {
+        return nadb_error_set(reterr, NADB_EIO, errno, "eventfd of the worker threads");
+    }
     *executor = (struct nadb_uv_executor){
         .base.submit = submit,
         .uv = uv,
         .before_done = before_done,
         .ctx = ctx,
+        .ended_fd = fd,
     };
-    nadb_list_init(&executor->fast);
-    nadb_list_init(&executor->queued);
     nadb_list_init(&executor->ended);
-    int rc = uv_mutex_init(&executor->lock);
-    NADB_ASSERT(rc == 0); /* they need nothing that could be missing */
-    rc = uv_cond_init(&executor->has_queued);
+    int rc = uv_mutex_init(&executor->ended_lock);
+    NADB_ASSERT(rc == 0); /* needs nothing that could be missing */
+    lane_init(&executor->fast, executor, threads, 0);
+    lane_init(&executor->slow, executor, NADB_EXECUTOR_QUIET_THREADS, QUIET_NICE);
+    rc = uv_poll_init(uv, &executor->poll, fd);
+    NADB_ASSERT(rc == 0); /* fails only for what cannot be polled */
+    rc = uv_poll_start(&executor->poll, UV_READABLE, on_ended);
     NADB_ASSERT(rc == 0);
-    rc = uv_async_init(uv, &executor->slow_ended, on_slow_ended);
-    NADB_ASSERT(rc == 0); /* a loop that could be made has what the first one takes */
-    uv_unref((uv_handle_t *)&executor->slow_ended);
-    /* libuv's only way to be told; read when the pool is first used. */
-    char text[16];
-    (void)snprintf(text, sizeof(text), "%u", threads);
-    (void)setenv("UV_THREADPOOL_SIZE", text, 1);
+    uv_unref((uv_handle_t *)&executor->poll);
+    return NADB_OK;
 }
 
 void nadb_uv_executor_stop(struct nadb_uv_executor *executor)
 {
     executor->is_stopping = true;
-    for (;;) {
-        uv_mutex_lock(&executor->lock);
-        struct work *work = take_first(&executor->queued);
-        uv_mutex_unlock(&executor->lock);
-        if (work == NULL) {
-            break;
-        }
-        work->is_discarded = true;
-        end_slow(executor, work);
-    }
-    for (struct nadb_list *node = executor->fast.next; node != &executor->fast; node = node->next) {
-        struct work *work = NADB_CONTAINER_OF(node, struct work, in_list);
-        (void)uv_cancel((uv_req_t *)&work->req); /* one that has begun just ends */
-    }
+    lane_stop(&executor->fast);
+    lane_stop(&executor->slow);
 }
 
 bool nadb_uv_executor_is_idle(const struct nadb_uv_executor *executor)
 {
-    return executor->fast_count == 0 && executor->slow_count == 0;
+    return executor->count == 0;
 }
 
 void nadb_uv_executor_fini(struct nadb_uv_executor *executor)
 {
     NADB_ASSERT(nadb_uv_executor_is_idle(executor));
-    uv_mutex_lock(&executor->lock);
-    executor->is_ending = true;
-    uv_cond_broadcast(&executor->has_queued);
-    uv_mutex_unlock(&executor->lock);
-    for (unsigned i = 0; i < executor->thread_count; i++) {
-        (void)uv_thread_join(&executor->threads[i]); /* fails only for a thread that is not one */
-    }
-    uv_close((uv_handle_t *)&executor->slow_ended, NULL);
+    lane_fini(&executor->fast);
+    lane_fini(&executor->slow);
+    uv_close((uv_handle_t *)&executor->poll, NULL);
     (void)uv_run(executor->uv, UV_RUN_DEFAULT); /* until it is closed */
-    uv_cond_destroy(&executor->has_queued);
-    uv_mutex_destroy(&executor->lock);
+    (void)close(executor->ended_fd);            /* nothing is written there */
+    uv_mutex_destroy(&executor->ended_lock);
 }

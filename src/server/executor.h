@@ -1,10 +1,14 @@
 /* The executor of the daemon: jobs on worker threads, in two lanes.
  *
- *     submit FAST ----------> uv_queue_work ---------------> run -> done
- *     submit SLOW -> queue -> one of a few quiet threads --> run -> done
+ *     submit -> queue of the lane -> one of its threads: run -> list of the ended -> loop: done
  *
- * The quiet threads are the executor's own and yield to every other thread of the process: work
- * that nobody waits for takes the time that the loop leaves.
+ * The threads of the slow lane yield to every other thread of the process: work that nobody waits
+ * for takes the time that the loop leaves.
+ *
+ * Not libuv's pool, although it would do for the fast lane: the loop is told of an end through
+ * uv_async_t there, and where it wakes up so promptly that the worker is still inside
+ * uv_async_send, libuv 1.44 spins and then gives the processor away, to that worker, for a whole
+ * slice: a millisecond for every client. An eventfd that is polled has nothing to spin for.
  *
  * Thread: loop; only the jobs' run functions are called on workers. */
 #ifndef NADB_SERVER_EXECUTOR_H
@@ -14,6 +18,7 @@
 #include <stddef.h>
 #include <uv.h>
 
+#include "src/base/err.h"
 #include "src/base/job.h"
 #include "src/base/list.h"
 
@@ -21,29 +26,43 @@
  * verification, hints. */
 #define NADB_EXECUTOR_QUIET_THREADS 5u
 
+#define NADB_EXECUTOR_THREADS_MAX 128u /* of the fast lane */
+
+struct nadb_uv_lane {
+    /* private; loop */
+    unsigned thread_count, thread_max; /* started with the first job */
+    uv_thread_t threads[NADB_EXECUTOR_THREADS_MAX];
+    int nice;
+    struct nadb_uv_executor *executor;
+    /* under lock */
+    uv_mutex_t lock;
+    uv_cond_t has_queued;
+    struct nadb_list queued;
+    bool is_ending;
+};
+
 struct nadb_uv_executor {
     struct nadb_executor base; /* public: for those that submit */
     /* private; loop */
     uv_loop_t *uv;
     void (*before_done)(void *ctx);
     void *ctx;
-    size_t fast_count, slow_count; /* submitted, and not ended */
-    struct nadb_list fast;         /* those in libuv's pool */
+    size_t count; /* submitted, and not ended */
     bool is_stopping;
-    uv_async_t slow_ended; /* keeps the loop alive while slow_count is not 0 */
-    unsigned thread_count; /* started with the first slow job */
-    uv_thread_t threads[NADB_EXECUTOR_QUIET_THREADS];
-    /* under lock */
-    uv_mutex_t lock;
-    uv_cond_t has_queued;
-    struct nadb_list queued, ended; /* slow ones */
-    bool is_ending;
+    uv_poll_t poll; /* of ended_fd; keeps the loop alive while count is not 0 */
+    struct nadb_uv_lane fast, slow;
+    /* any thread */
+    int ended_fd; /* an eventfd: readable while there is something new in ended */
+    uv_mutex_t ended_lock;
+    struct nadb_list ended; /* under ended_lock */
 };
 
-/* Must come before anything else in the process uses libuv's pool, which gets `threads` threads.
- * `before_done` (NULL allowed) is called on the loop before each done or discard. */
-void nadb_uv_executor_init(struct nadb_uv_executor *executor, uv_loop_t *uv, unsigned threads,
-    void (*before_done)(void *ctx), void *ctx);
+/* `threads` of the fast lane: 1 to NADB_EXECUTOR_THREADS_MAX. `before_done` (NULL allowed) is
+ * called on the loop before each done or discard. Fails for want of a file descriptor: then there
+ * is nothing to end. */
+NADB_MUST_CHECK enum nadb_err nadb_uv_executor_init(struct nadb_uv_executor *executor,
+    uv_loop_t *uv, unsigned threads, void (*before_done)(void *ctx), void *ctx,
+    struct nadb_error *reterr);
 
 /* Discards every job that has not begun, now and from now on; those that run end with done, later,
  * so the loop must run on until the executor is idle. */
@@ -52,7 +71,7 @@ void nadb_uv_executor_stop(struct nadb_uv_executor *executor);
 /* No job is queued or under way. */
 bool nadb_uv_executor_is_idle(const struct nadb_uv_executor *executor);
 
-/* Ends the quiet threads of an idle executor. Runs the loop, which has nothing else left. */
+/* Ends the threads of an idle executor. Runs the loop, which has nothing else left. */
 void nadb_uv_executor_fini(struct nadb_uv_executor *executor);
 
 #endif

@@ -348,7 +348,6 @@ static void init_server(struct nadb_server_loop *loop, const struct nadb_server_
     nadb_random_hex(server->run_id, NADB_RUN_ID_LEN);
     nadb_conns_init(&loop->conns, server, &loop->uv, begin_turn, loop);
     nadb_loop_init(loop);
-    nadb_uv_executor_init(&loop->executor, &loop->uv, count_threads(opts), begin_turn, loop);
 }
 
 #define URLS_MAX 64u
@@ -467,6 +466,12 @@ int nadb_server_run(const struct nadb_server_opts *opts, struct nadb_error *rete
     if (rc != 0) {
         nadb_mem_free(loop);
         (void)nadb_error_set(reterr, NADB_EIO, -rc, "event loop");
+        return NADB_EXIT_FAILED;
+    }
+    if (nadb_uv_executor_init(
+            &loop->executor, &loop->uv, count_threads(opts), begin_turn, loop, reterr) != NADB_OK) {
+        (void)uv_loop_close(&loop->uv); /* it has no handles yet */
+        nadb_mem_free(loop);
         return NADB_EXIT_FAILED;
     }
     init_server(loop, opts);

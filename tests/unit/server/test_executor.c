@@ -1,7 +1,10 @@
-/* This file tests that jobs run on the pool and end on the loop, once each, lane by lane. */
+/* This file tests that jobs run on workers and end on the loop, once each, lane by lane. */
 #include "src/server/executor.h"
 
 #include "tests/support/test.h"
+
+#include <string.h>
+#include <sys/resource.h>
 
 NADB_TEST_SUITE(executor);
 
@@ -82,7 +85,10 @@ static void setup(struct bench *bench)
     *bench = (struct bench){.loop_thread = uv_thread_self()};
     cr_assert_eq(uv_loop_init(&bench->uv), 0);
     cr_assert_eq(uv_sem_init(&bench->gate, 0), 0);
-    nadb_uv_executor_init(&bench->executor, &bench->uv, THREADS, count_turn, bench);
+    struct nadb_error error = {0};
+    cr_assert_eq(
+        nadb_uv_executor_init(&bench->executor, &bench->uv, THREADS, count_turn, bench, &error),
+        NADB_OK);
 }
 
 static void teardown(struct bench *bench)
@@ -132,7 +138,7 @@ Test(executor, a_job_may_be_submitted_again_when_it_is_done)
     teardown(&bench);
 }
 
-/* Had the slow lane libuv's pool, the gated jobs would fill it, and the job that opens the gate
+/* Had the lanes the same threads, the gated jobs would fill them, and the job that opens the gate
  * would never run. */
 Test(executor, slow_jobs_leave_room_for_fast_ones, .timeout = 60)
 {
@@ -195,4 +201,39 @@ Test(executor, what_is_submitted_after_stop_ends_later_and_once)
         cr_assert_eq(probes[i].dones + probes[i].discards, 1, "job %zu", i);
     }
     teardown(&bench);
+}
+
+/* Many jobs that end at the same time are told of once; none may be forgotten. */
+Test(executor, every_one_of_many_short_jobs_ends_whatever_meets, .timeout = 60)
+{
+    struct bench bench;
+    setup(&bench);
+    static struct probe probes[200];
+    for (size_t i = 0; i < NADB_ARRAY_LEN(probes); i++) {
+        probes[i] = (struct probe){.resubmits = 50};
+        submit(&bench, &probes[i], i % 3 == 0 ? NADB_JOB_SLOW : NADB_JOB_FAST);
+    }
+    (void)uv_run(&bench.uv, UV_RUN_DEFAULT);
+    for (size_t i = 0; i < NADB_ARRAY_LEN(probes); i++) {
+        cr_assert_eq(probes[i].dones, 51, "job %zu", i);
+    }
+    cr_assert(nadb_uv_executor_is_idle(&bench.executor));
+    teardown(&bench);
+}
+
+Test(executor, without_a_descriptor_it_says_so)
+{
+    uv_loop_t uv;
+    cr_assert_eq(uv_loop_init(&uv), 0);
+    struct rlimit limit;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    struct rlimit none = {.rlim_cur = 0, .rlim_max = limit.rlim_max};
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    struct nadb_uv_executor executor;
+    struct nadb_error error = {0};
+    enum nadb_err err = nadb_uv_executor_init(&executor, &uv, THREADS, NULL, NULL, &error);
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    cr_assert_eq(err, NADB_EIO);
+    cr_assert_not_null(strstr(error.text, "eventfd of the worker threads"));
+    cr_assert_eq(uv_loop_close(&uv), 0);
 }
