@@ -2,6 +2,7 @@
 #include "src/server/executor.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -50,13 +51,23 @@ static void report_end(struct nadb_uv_executor *executor, struct work *work)
     }
 }
 
+/* A quiet thread takes the processor from nobody when it wakes up, and gets less of it. Where that
+ * is not allowed it is one like others; whoever chose another policy has thought of it. */
+static void be_quiet(int nice)
+{
+    if (sched_getscheduler(0) == SCHED_OTHER) {
+        const struct sched_param none = {0};
+        (void)sched_setscheduler(0, SCHED_BATCH, &none);
+    }
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), nice);
+}
+
 /* A thread's life. */
 static void live(void *arg)
 {
     struct nadb_uv_lane *lane = arg;
     if (lane->nice != 0) {
-        /* Where it is not allowed, they are threads like others. */
-        (void)setpriority(PRIO_PROCESS, (id_t)gettid(), lane->nice);
+        be_quiet(lane->nice);
     }
     uv_mutex_lock(&lane->lock);
     while (!lane->is_ending) {

@@ -46,9 +46,10 @@
 #include "src/base/mem.h"
 #include "src/store/store_internal.h"
 
-#define JUDGE_CHUNK    256u
-#define JUDGE_PREFETCH 8u
-#define MOVES_FIRST    1024u
+#define JUDGE_CHUNK 256u
+#define SLOTS_AHEAD 32u /* memory is asked for the slots of the index so far ahead, */
+#define RECS_AHEAD  16u /* and for the records */
+#define MOVES_FIRST 1024u
 /* One part in so many of everything that was written is dead. */
 #define URGENT_PARTS 5u
 
@@ -644,6 +645,34 @@ static enum nadb_verdict judge(
     return NADB_VERDICT_KEEP;
 }
 
+static void ask_for_slot(const struct nadb_store *store, uint16_t space, uint64_t hash)
+{
+    if (space < store->spaces_cap && store->spaces[space] != NULL) {
+        nadb_index_prefetch_slot(&store->spaces[space]->index, hash);
+    }
+}
+
+static void ask_for_rec(const struct nadb_store *store, uint16_t space, uint64_t hash)
+{
+    if (space < store->spaces_cap && store->spaces[space] != NULL) {
+        nadb_index_prefetch_rec(&store->spaces[space]->index, hash);
+    }
+}
+
+/* Before the entry at `at` is judged. */
+static void look_ahead(const struct nadb_compact *c, size_t at)
+{
+    const struct nadb_replay_chunk *chunk = &c->part.chunk;
+    size_t slot = at + SLOTS_AHEAD;
+    size_t rec = at + RECS_AHEAD;
+    if (slot < chunk->count) {
+        ask_for_slot(c->store, chunk->entries[slot].keyspace, c->part.hashes[slot]);
+    }
+    if (rec < chunk->count) {
+        ask_for_rec(c->store, chunk->entries[rec].keyspace, c->part.hashes[rec]);
+    }
+}
+
 /* For about `budget_us`; true when there is more. */
 static bool judge_some(struct nadb_compact *c, uint64_t budget_us)
 {
@@ -653,14 +682,7 @@ static bool judge_some(struct nadb_compact *c, uint64_t budget_us)
         size_t end = c->judged + JUDGE_CHUNK;
         end = end < chunk->count ? end : chunk->count;
         for (; c->judged < end; c->judged++) {
-            if (c->judged + JUDGE_PREFETCH < end) {
-                const struct nadb_entry *ahead = &chunk->entries[c->judged + JUDGE_PREFETCH];
-                if (ahead->keyspace < c->store->spaces_cap &&
-                    c->store->spaces[ahead->keyspace] != NULL) {
-                    nadb_index_prefetch_rec(&c->store->spaces[ahead->keyspace]->index,
-                        c->part.hashes[c->judged + JUDGE_PREFETCH]);
-                }
-            }
+            look_ahead(c, c->judged);
             c->part.verdicts[c->judged] =
                 (uint8_t)judge(c, &chunk->entries[c->judged], c->part.hashes[c->judged]);
         }
@@ -694,6 +716,14 @@ static bool move_some(struct nadb_compact *c, uint64_t budget_us)
         size_t end = c->moved + JUDGE_CHUNK;
         end = end < c->move_count ? end : c->move_count;
         for (; c->moved < end; c->moved++) {
+            size_t slot = c->moved + SLOTS_AHEAD;
+            size_t rec = c->moved + RECS_AHEAD;
+            if (slot < c->move_count) {
+                ask_for_slot(c->store, c->moves[slot].space, c->moves[slot].hash);
+            }
+            if (rec < c->move_count) {
+                ask_for_rec(c->store, c->moves[rec].space, c->moves[rec].hash);
+            }
             move_one(c->store, &c->moves[c->moved]);
         }
         if (nadb_store__elapsed_us(c->store, begin_us) >= budget_us) {
