@@ -392,3 +392,13 @@ class Service(unittest.TestCase):
         self.assertRegex(text, re.compile(r"^ExecStart=/usr/bin/nadbd ", re.M))
         for line in text.split("\n"):
             self.assertRegex(line, r"^(|#.*|\[\w+\]|[A-Z]\w*=.*)$")
+        self.assertIn("\nSystemCallErrorNumber=EPERM\n", text, "a call too many must not kill it")
+
+    def test_the_unit_allows_what_the_server_asks_of_the_scheduler(self):
+        """@resources, which the unit takes out, has these; without them clients wait longer."""
+        path = os.path.join(harness.ROOT, "packaging", "nadbd.service")
+        with open(path, encoding="ascii") as file:
+            filters = re.findall(r"^SystemCallFilter=(.*)$", file.read(), re.M)
+        allowed = {name for names in filters if not names.startswith("~") for name in names.split()}
+        needed = {"sched_setattr", "sched_setscheduler", "setpriority", "setrlimit", "prlimit64"}
+        self.assertEqual(needed - allowed, set())
