@@ -33,8 +33,8 @@
 #define LAND_PREFETCH 8u
 #define READ_PREFETCH 8u
 
-/* What a flight leaves is kept for the next if it is for few entries, or if while it went at least
- * this share of its own came in: then the next one will need as much. */
+/* What a flight leaves is kept for the next if it is for few entries, or if at least this share of
+ * what it has room for came in while the flight went. */
 #define SPARE_CAP_MAX (1u << 16)
 #define STEADY_SHARE  16u
 
@@ -299,9 +299,15 @@ void nadb_flight__dispose(struct nadb_store *store, struct nadb_rec *rec, bool i
     flight->has_bare_stale |= !is_superseded;
 }
 
-static void free_buffer_if_large(struct nadb_wbuf *buf)
+/* Whether an array of `cap` is far larger than what goes on needs. */
+static bool is_oversized(size_t cap, size_t needed)
 {
-    if (buf->count == 0 && buf->cap > SPARE_CAP_MAX) {
+    return cap > SPARE_CAP_MAX && cap / STEADY_SHARE > needed;
+}
+
+static void free_buffer_if_oversized(struct nadb_wbuf *buf, size_t needed)
+{
+    if (buf->count == 0 && is_oversized(buf->cap, needed)) {
         nadb_mem_free(buf->entries);
         *buf = (struct nadb_wbuf){0};
     }
@@ -317,16 +323,14 @@ static void free_arrays(struct nadb_flight *flight)
     flight->stale_cap = 0;
 }
 
-/* Frees what is larger than what goes on needs. */
-static void shrink(struct nadb_store *store, size_t had)
+/* What the next flight will need shows in what came while this one went. */
+static void shrink(struct nadb_store *store)
 {
     struct nadb_flight *flight = &store->flight;
-    if (store->buf.count >= had / STEADY_SHARE && store->buf.count > 0) {
-        return;
-    }
-    free_buffer_if_large(&flight->buf);
-    free_buffer_if_large(&store->buf);
-    if (flight->locs_cap > SPARE_CAP_MAX || flight->stale_cap > SPARE_CAP_MAX) {
+    size_t needed = store->buf.count;
+    free_buffer_if_oversized(&flight->buf, needed);
+    free_buffer_if_oversized(&store->buf, needed);
+    if (is_oversized(flight->locs_cap, needed) || is_oversized(flight->stale_cap, needed)) {
         free_arrays(flight);
     }
 }
@@ -348,10 +352,9 @@ static void end_flight(struct nadb_store *store)
     }
     flight->stale_count = 0;
     flight->has_bare_stale = false;
-    size_t had = flight->buf.count;
     flight->buf.count = 0;
     flight->buf.bytes = 0;
-    shrink(store, had);
+    shrink(store);
     store->frozen_version = 0;
     store->evict.owed_by_flight = 0;
     flight->state = NADB_FLIGHT_IDLE;

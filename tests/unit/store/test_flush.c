@@ -2,6 +2,7 @@
  * backend fails. */
 #include <stdio.h>
 
+#include "src/store/store_internal.h"
 #include "tests/support/test.h"
 #include "tests/unit/store/store_support.h"
 
@@ -68,6 +69,54 @@ Test(flush, a_full_buffer_is_written_at_once)
     bench_settle(bench);
     bench_restart(bench, INTERVAL);
     cr_assert(bench_has(bench, "a", value));
+    bench_free(bench);
+}
+
+/* Entries of the arrays that are kept for the next flight. */
+static size_t kept_entries(const struct bench *bench)
+{
+    const struct nadb_flight *flight = &bench->store->flight;
+    return flight->buf.cap + bench->store->buf.cap + flight->locs_cap + flight->stale_cap;
+}
+
+static void put_many(struct bench *bench, size_t count)
+{
+    char key[32];
+    for (size_t i = 0; i < count; i++) {
+        (void)snprintf(key, sizeof(key), "key:%zu", i);
+        (void)bench_put(bench, key, "value");
+    }
+}
+
+/* The flight is over, and what came meanwhile still waits. */
+static void finish_flight(struct bench *bench)
+{
+    (void)nadb_inline_executor_run_one(&bench->exec);
+    while (nadb_store_step(bench->store, UINT64_MAX)) {
+    }
+}
+
+Test(flush, room_for_many_entries_is_kept_while_many_come_and_given_back_when_few_do)
+{
+    struct bench *bench = bench_new(INTERVAL);
+    nadb_store_set_buffer(bench->store, UINT64_C(1) << 30, BENCH_INTERVAL_MS);
+    put_many(bench, 100000);
+    nadb_fake_clock_advance_ms(&bench->clock, BENCH_INTERVAL_MS);
+    bench_turn(bench);
+    put_many(bench, 50000); /* meanwhile */
+    finish_flight(bench);
+    cr_assert_geq(kept_entries(bench), 300000, "two buffers and the places");
+
+    /* It dies down slowly, and there is always something that waits. */
+    static const size_t meanwhile[] = {20000, 2000, 200, 20, 20};
+    for (size_t i = 0; i < NADB_ARRAY_LEN(meanwhile); i++) {
+        nadb_fake_clock_advance_ms(&bench->clock, BENCH_INTERVAL_MS);
+        bench_turn(bench);
+        put_many(bench, meanwhile[i]);
+        finish_flight(bench);
+    }
+    cr_assert_leq(kept_entries(bench), 4 * 65536);
+    bench_settle(bench);
     bench_free(bench);
 }
 
