@@ -31,7 +31,8 @@
  * each; what is freed goes back to the kernel within a second, by a thread of its own, and for
  * good: of address space that is kept for later a single byte would bring back a huge page. How
  * fresh memory comes in huge pages in spite of that: huge.c. */
-const char *malloc_conf = "thp:always,retain:false,background_thread:true,dirty_decay_ms:1000";
+const char *malloc_conf =
+    "thp:always,retain:false,dss:disabled,background_thread:true,dirty_decay_ms:1000";
 #endif
 
 #define MEM_SLOTS 64

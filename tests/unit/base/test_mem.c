@@ -333,4 +333,38 @@ Test(mem, much_memory_goes_back_to_the_kernel_when_it_is_free)
     cr_assert_lt(resident_bytes(), before + taken / 4);
     nadb_mem_free(much.blocks);
 }
+
+static size_t count_mappings(void)
+{
+    FILE *file = fopen("/proc/self/maps", "re");
+    cr_assert_not_null(file);
+    size_t count = 0;
+    for (int c; (c = getc(file)) != EOF;) {
+        count += c == '\n';
+    }
+    (void)fclose(file);
+    return count;
+}
+
+/* Slabs of two sizes lie side by side; one kind goes and comes back. The kernel allows a process
+ * some 65,000 mappings, and then there is no memory at all. */
+Test(mem, holes_that_were_freed_are_filled_again)
+{
+    static void *blocks[40000];
+    for (size_t i = 0; i < NADB_ARRAY_LEN(blocks); i++) {
+        blocks[i] = nadb_mem_zalloc(i % 2 == 0 ? 1024 : 2048);
+    }
+    for (size_t i = 0; i < NADB_ARRAY_LEN(blocks); i += 2) {
+        nadb_mem_free(blocks[i]);
+    }
+    nadb_mem_purge();
+    size_t with_holes = count_mappings();
+    for (size_t i = 0; i < NADB_ARRAY_LEN(blocks); i += 2) {
+        blocks[i] = nadb_mem_zalloc(1024);
+    }
+    cr_assert_lt(count_mappings(), with_holes / 2 + 200);
+    for (size_t i = 0; i < NADB_ARRAY_LEN(blocks); i++) {
+        nadb_mem_free(blocks[i]);
+    }
+}
 #endif
