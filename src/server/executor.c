@@ -216,15 +216,18 @@ enum nadb_err nadb_uv_executor_init(struct nadb_uv_executor *executor, uv_loop_t
         .ctx = ctx,
         .ended_fd = fd,
     };
+    int rc = uv_poll_init(uv, &executor->poll, fd);
+    if (rc != 0) {
+        (void)close(fd); /* nothing has been written there */
+        return nadb_error_set(reterr, NADB_EIO, -rc, "eventfd of the worker threads");
+    }
     nadb_list_init(&executor->ended);
-    int rc = uv_mutex_init(&executor->ended_lock);
+    rc = uv_mutex_init(&executor->ended_lock);
     NADB_ASSERT(rc == 0); /* needs nothing that could be missing */
     lane_init(&executor->fast, executor, threads, 0);
     lane_init(&executor->slow, executor, NADB_EXECUTOR_QUIET_THREADS, QUIET_NICE);
-    rc = uv_poll_init(uv, &executor->poll, fd);
-    NADB_ASSERT(rc == 0); /* fails only for what cannot be polled */
     rc = uv_poll_start(&executor->poll, UV_READABLE, on_ended);
-    NADB_ASSERT(rc == 0);
+    NADB_ASSERT(rc == 0); /* fails only for a handle that is being closed */
     uv_unref((uv_handle_t *)&executor->poll);
     return NADB_OK;
 }
