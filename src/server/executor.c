@@ -13,9 +13,10 @@
 
 #define WORK_MAGIC 0x574f524bu
 
-/* How much the quiet threads yield. At 3 one of them gets about a third of a processor that the
- * loop wants for itself: enough for a flush to keep up, and the loop never waits for it. */
-#define QUIET_NICE 3
+/* How much the quiet threads yield. At 10 one of them gets about a tenth of a processor that the
+ * loop wants for itself, which is what a flush needs to keep up with SETs in pipelines; and it
+ * weighs so little in the scheduler's account that the loop may have the processor back at once. */
+#define QUIET_NICE 10
 
 /* A job between submit and its end. */
 struct work {
