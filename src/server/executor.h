@@ -28,6 +28,7 @@
 
 #define NADB_EXECUTOR_THREADS_MAX 128u /* of the fast lane */
 
+/* Threads, and the jobs that wait for one of them. */
 struct nadb_uv_lane {
     /* private; loop */
     unsigned thread_count, thread_max; /* started with the first job */
@@ -58,8 +59,8 @@ struct nadb_uv_executor {
 };
 
 /* `threads` of the fast lane: 1 to NADB_EXECUTOR_THREADS_MAX. `before_done` (NULL allowed) is
- * called on the loop before each done or discard. Fails for want of what the kernel
- * lends: then there is nothing to end. */
+ * called on the loop before each done or discard. Fails when the kernel has no descriptor to give:
+ * then there is nothing to end. */
 NADB_MUST_CHECK enum nadb_err nadb_uv_executor_init(struct nadb_uv_executor *executor,
     uv_loop_t *uv, unsigned threads, void (*before_done)(void *ctx), void *ctx,
     struct nadb_error *reterr);
