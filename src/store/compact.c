@@ -589,14 +589,37 @@ static void choose(struct nadb_compact *c)
 
 /* ---- judging ---- */
 
+/* NULL: it has been dropped since the entry was written. */
+static const struct nadb_space *space_of(const struct nadb_store *store, uint16_t number)
+{
+    return number < store->spaces_cap ? store->spaces[number] : NULL;
+}
+
+/* Memory is asked for what is looked at soon: the slot of a key's record, and, when that is there,
+ * the record. */
+static void ask_for_slot(const struct nadb_store *store, uint16_t number, uint64_t hash)
+{
+    const struct nadb_space *space = space_of(store, number);
+    if (space != NULL) {
+        nadb_index_prefetch_slot(&space->index, hash);
+    }
+}
+
+static void ask_for_rec(const struct nadb_store *store, uint16_t number, uint64_t hash)
+{
+    const struct nadb_space *space = space_of(store, number);
+    if (space != NULL) {
+        nadb_index_prefetch_rec(&space->index, hash);
+    }
+}
+
 /* The key's record, if the log has something of it, or will have whatever becomes of it. One that
  * was never written may go without a trace. One that was invalidated is gone, although it has not
  * been swept yet: the INVALIDATE that it is gone by may be dropped next. */
 static const struct nadb_rec *find_rec(
     const struct nadb_store *store, const struct nadb_entry *entry, uint64_t hash)
 {
-    const struct nadb_space *space =
-        entry->keyspace < store->spaces_cap ? store->spaces[entry->keyspace] : NULL;
+    const struct nadb_space *space = space_of(store, entry->keyspace);
     nadb_index_slot slot = space == NULL ? NULL : nadb_index_find(&space->index, entry->key, hash);
     const struct nadb_rec *rec = slot == NULL ? NULL : nadb_index_rec(slot);
     bool is_there =
@@ -645,20 +668,6 @@ static enum nadb_verdict judge(
     return NADB_VERDICT_KEEP;
 }
 
-static void ask_for_slot(const struct nadb_store *store, uint16_t space, uint64_t hash)
-{
-    if (space < store->spaces_cap && store->spaces[space] != NULL) {
-        nadb_index_prefetch_slot(&store->spaces[space]->index, hash);
-    }
-}
-
-static void ask_for_rec(const struct nadb_store *store, uint16_t space, uint64_t hash)
-{
-    if (space < store->spaces_cap && store->spaces[space] != NULL) {
-        nadb_index_prefetch_rec(&store->spaces[space]->index, hash);
-    }
-}
-
 /* Before the entry at `at` is judged. */
 static void look_ahead(const struct nadb_compact *c, size_t at)
 {
@@ -697,7 +706,7 @@ static bool judge_some(struct nadb_compact *c, uint64_t budget_us)
 
 static void move_one(struct nadb_store *store, const struct move *move)
 {
-    struct nadb_space *space = move->space < store->spaces_cap ? store->spaces[move->space] : NULL;
+    const struct nadb_space *space = space_of(store, move->space);
     struct nadb_rec *rec =
         space == NULL ? NULL : nadb_index_find_version(&space->index, move->hash, move->version);
     if (rec == NULL || (rec->flags & NADB_REC_IS_DIRTY)) {
@@ -709,6 +718,19 @@ static void move_one(struct nadb_store *store, const struct move *move)
     nadb_usage__take(store, move->loc, cost);
 }
 
+/* Before the move at `at`. */
+static void look_ahead_of_move(const struct nadb_compact *c, size_t at)
+{
+    size_t slot = at + SLOTS_AHEAD;
+    size_t rec = at + RECS_AHEAD;
+    if (slot < c->move_count) {
+        ask_for_slot(c->store, c->moves[slot].space, c->moves[slot].hash);
+    }
+    if (rec < c->move_count) {
+        ask_for_rec(c->store, c->moves[rec].space, c->moves[rec].hash);
+    }
+}
+
 static bool move_some(struct nadb_compact *c, uint64_t budget_us)
 {
     uint64_t begin_us = nadb_clock_mono_us(c->store->clock);
@@ -716,14 +738,7 @@ static bool move_some(struct nadb_compact *c, uint64_t budget_us)
         size_t end = c->moved + JUDGE_CHUNK;
         end = end < c->move_count ? end : c->move_count;
         for (; c->moved < end; c->moved++) {
-            size_t slot = c->moved + SLOTS_AHEAD;
-            size_t rec = c->moved + RECS_AHEAD;
-            if (slot < c->move_count) {
-                ask_for_slot(c->store, c->moves[slot].space, c->moves[slot].hash);
-            }
-            if (rec < c->move_count) {
-                ask_for_rec(c->store, c->moves[rec].space, c->moves[rec].hash);
-            }
+            look_ahead_of_move(c, c->moved);
             move_one(c->store, &c->moves[c->moved]);
         }
         if (nadb_store__elapsed_us(c->store, begin_us) >= budget_us) {
