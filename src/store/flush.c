@@ -20,10 +20,12 @@
 #include "src/base/mem.h"
 #include "src/store/store_internal.h"
 
-#define GATHER_TURNS 32u
-
-/* What hearing and answering one command takes, the kernel's part included, about. */
-#define GATHER_COMMAND_US 5u
+/* What a batch waits for in durability always, see is_gathered: of ten that may come so many, and
+ * how long. The least time is what some dozens of clients need to be answered and heard. */
+#define GATHER_TENTHS 8u
+#define GATHER_TURNS  32u
+#define GATHER_US_MIN 500u
+#define GATHER_US_MAX 10000u
 
 #define BUFFER_SHARE 16u /* of maxmemory, at most, before it is written */
 #define BUFFER_MIN   65536u
@@ -157,18 +159,21 @@ static uint64_t age_us(const struct nadb_store *store, uint64_t since_us)
 
 /* In durability always a batch waits for those who were answered a moment ago: they are about to
  * send their next command, and who misses a batch waits for a whole one. Otherwise clients fall
- * into two groups that take turns, and each batch carries one half. That pays when a batch takes
- * longer than hearing them all; on a faster disk the one group is heard while the other's batch is
- * written. It is cut when as many have changed something as before, when several turns on end
- * brought nothing, and at the latest after half of the time that a batch takes. */
+ * into two groups that take turns, and there are twice as many syncs; on a fast disk these are what
+ * the time goes to, on a slow one each client waits for two of them. Not for the last of them: who
+ * is heard while the batch is written is among the first of the next. It is cut when most have
+ * changed something, when several turns on end brought nothing, and at the latest after half of
+ * the time that a batch takes.
+ */
 static bool is_gathered(const struct nadb_store *store)
 {
-    uint64_t batch_us = store->stats.flush_last_duration_us;
+    const struct nadb_flight *flight = &store->flight;
+    uint64_t limit_us = store->stats.flush_last_duration_us / 2;
+    limit_us = limit_us < GATHER_US_MIN ? GATHER_US_MIN : limit_us;
+    limit_us = limit_us > GATHER_US_MAX ? GATHER_US_MAX : limit_us;
     return store->durability == NADB_DURABILITY_ALWAYS &&
-           (store->buf.count >= store->flight.gather_count ||
-               store->flight.gather_count * GATHER_COMMAND_US >= batch_us ||
-               store->flight.quiet_turns >= GATHER_TURNS ||
-               age_us(store, store->flight.landed_us) >= batch_us / 2);
+           (store->buf.count * 10 >= flight->gather_count * GATHER_TENTHS ||
+               flight->quiet_turns >= GATHER_TURNS || age_us(store, flight->landed_us) >= limit_us);
 }
 
 /* How long until a flush is due, were none in flight. */

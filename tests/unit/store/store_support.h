@@ -52,7 +52,7 @@ void bench_turn(struct bench *bench);
 /* Turns, steps and jobs until nothing is left to do now. Checks the store. */
 void bench_settle(struct bench *bench);
 
-/* Finishes the flush in flight, if any, but not those that follow from it. */
+/* Finishes the flush in flight, or the one that gathers, but not those that follow from it. */
 void bench_finish_job(struct bench *bench);
 
 /* Each command is a turn of its own; they return the number to hold the reply for. */

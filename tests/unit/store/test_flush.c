@@ -243,31 +243,79 @@ Test(flush, in_always_counts_and_aborted_transactions_wait_for_what_they_show)
     bench_free(bench);
 }
 
-Test(flush, in_always_a_batch_waits_for_those_just_answered_but_not_for_long)
+/* Ten clients were answered a moment ago, after a batch that took so long. */
+static struct bench *bench_of_ten(uint64_t took_ms)
 {
     struct bench *bench = bench_new(ALWAYS);
-    bench_settle(bench);
     (void)bench_put(bench, "name", "makes the keyspace known");
     bench_settle(bench);
-
-    (void)bench_put(bench, "a", "1");
-    cr_assert_eq(nadb_inline_executor_pending(&bench->exec), 1);
-    (void)bench_put(bench, "b", "1");
-    nadb_fake_clock_advance_ms(&bench->clock, 1);
+    nadb_fake_clock_advance_ms(&bench->clock, 1000);
+    (void)bench_put(bench, "first", "1");
+    for (char key[2] = "0"; key[0] <= '9'; key[0]++) {
+        (void)bench_put(bench, key, "1");
+    }
     bench_finish_job(bench);
-    cr_assert_eq(nadb_inline_executor_pending(&bench->exec), 0, "a may come back soon");
-
-    (void)bench_put(bench, "a2", "1");
-    cr_assert_eq(nadb_inline_executor_pending(&bench->exec), 1, "both are there");
-    (void)bench_put(bench, "c", "1");
-    nadb_fake_clock_advance_ms(&bench->clock, 1);
+    nadb_fake_clock_advance_ms(&bench->clock, took_ms);
     bench_finish_job(bench);
+    cr_assert_eq(nadb_log_disk_last(&bench->disk)->count, 10);
     cr_assert_eq(nadb_inline_executor_pending(&bench->exec), 0);
+    return bench;
+}
+
+Test(flush, in_always_a_batch_waits_for_most_of_those_just_answered)
+{
+    struct bench *bench = bench_of_ten(1);
+    for (char key[2] = "a"; key[0] <= 'h'; key[0]++) {
+        cr_assert_eq(nadb_inline_executor_pending(&bench->exec), 0, "others may come back soon");
+        (void)bench_put(bench, key, "1");
+    }
+    cr_assert_eq(nadb_inline_executor_pending(&bench->exec), 1, "eight of ten are there");
+    (void)bench_put(bench, "i", "1");
+    (void)nadb_inline_executor_run_one(&bench->exec);
+    cr_assert_eq(nadb_inline_executor_pending(&bench->exec), 0, "who was late waits for the rest");
+    bench_free(bench);
+}
+
+Test(flush, in_always_a_batch_does_not_wait_for_those_who_do_not_come)
+{
+    struct bench *bench = bench_of_ten(1);
+    (void)bench_put(bench, "a", "1");
     for (int turns = 0; turns < 100 && nadb_inline_executor_pending(&bench->exec) == 0; turns++) {
         cr_assert_eq(nadb_store_next_due_ms(bench->store, 1000), 0, "the loop must not sleep");
         bench_turn(bench);
     }
     cr_assert_eq(nadb_inline_executor_pending(&bench->exec), 1, "nobody came");
+    bench_finish_job(bench);
+    (void)bench_put(bench, "b", "1");
+    cr_assert_eq(nadb_inline_executor_pending(&bench->exec), 1, "and nobody is waited for");
+    bench_settle(bench);
+    bench_free(bench);
+}
+
+Test(flush, in_always_a_batch_does_not_wait_long_for_a_few_who_come_by_and_by)
+{
+    struct bench *bench = bench_of_ten(4);
+    (void)bench_put(bench, "a", "1");
+    nadb_fake_clock_advance_ms(&bench->clock, 1);
+    (void)bench_put(bench, "b", "1");
+    cr_assert_eq(nadb_inline_executor_pending(&bench->exec), 0);
+    nadb_fake_clock_advance_ms(&bench->clock, 1);
+    (void)bench_put(bench, "c", "1");
+    cr_assert_eq(nadb_inline_executor_pending(&bench->exec), 1, "half of what a batch takes");
+    bench_settle(bench);
+    bench_free(bench);
+}
+
+Test(flush, in_always_a_batch_waits_ten_milliseconds_at_most_however_slow_the_disk)
+{
+    struct bench *bench = bench_of_ten(1000);
+    (void)bench_put(bench, "a", "1");
+    nadb_fake_clock_advance_ms(&bench->clock, 9);
+    (void)bench_put(bench, "b", "1");
+    cr_assert_eq(nadb_inline_executor_pending(&bench->exec), 0);
+    nadb_fake_clock_advance_ms(&bench->clock, 1);
+    (void)bench_put(bench, "c", "1");
+    cr_assert_eq(nadb_inline_executor_pending(&bench->exec), 1);
     bench_settle(bench);
     bench_free(bench);
 }
