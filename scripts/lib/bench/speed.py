@@ -30,7 +30,7 @@ class Amounts:
         self.keys = 100_000 if is_quick else 1_000_000
         part = 0.2 if is_quick else 1
         self.requests = {1: int(400_000 * part), 16: int(3_000_000 * part), 64: int(6_000_000 * part)}
-        self.durable = {50: int(40_000 * part), 500: int(150_000 * part)}
+        self.durable = {50: int(200_000 * part), 500: int(300_000 * part)}
         self.restarts = 1 if is_quick else 3
 
 
