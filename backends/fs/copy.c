@@ -155,14 +155,16 @@ static enum nadb_err take_all(struct copying *c)
     return err;
 }
 
-/* What failed leaves nothing but the directory, as far as the disk allows. */
+/* What failed leaves nothing but the directory, as far as the disk allows: without a manifest it is
+ * no store, whatever else can be removed; with one, or one that may come back with the power, it
+ * must not miss the segments. */
 static void remove_all(struct copying *c)
 {
-    /* Without a manifest it is no store, whatever else can be removed. */
-    (void)c->io->unlink_file(c->io, c->dir, NADB_FS_MANIFEST_NAME);
-    (void)c->io->unlink_file(c->io, c->dir, NADB_FS_MANIFEST_TMP_NAME);
-    if (c->io->sync_dir(c->io, c->dir) != 0) {
-        return; /* the manifest may come back, and would miss the segments */
+    int result = c->io->unlink_file(c->io, c->dir, NADB_FS_MANIFEST_NAME);
+    (void)c->io->unlink_file(c->io, c->dir, NADB_FS_MANIFEST_TMP_NAME); /* it means nothing */
+    bool has_manifest = result != 0 && result != -ENOENT;
+    if (has_manifest || c->io->sync_dir(c->io, c->dir) != 0) {
+        return;
     }
     for (size_t i = 0; i <= c->result.segments && i < c->copy->manifest->count; i++) {
         char name[NADB_SEGMENT_NAME_BYTES];

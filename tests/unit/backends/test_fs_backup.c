@@ -181,6 +181,30 @@ Test(fs_backup, a_loss_of_power_at_any_call_leaves_a_whole_backup_or_none)
     fail_each_call(false, true);
 }
 
+/* The directory's sync fails, and then a removal, or that of the removals too. */
+Test(fs_backup, one_that_fails_and_cannot_be_removed_is_whole)
+{
+    for (uint64_t sync = 1; sync <= 6; sync++) {
+        for (uint64_t times = 1; times <= 2; times++) {
+            for (uint64_t unlink = 0; unlink <= 8; unlink++) {
+                struct rig rig;
+                set_up(&rig, true);
+                nadb_faulty_fail(rig.faulty, NADB_FAULTY_SYNC_DIR, sync, times, EIO);
+                nadb_faulty_fail(rig.faulty, NADB_FAULTY_UNLINK, unlink, 1, EIO);
+                enum nadb_err err = back_up(&rig, "/copy", NULL);
+                nadb_faulty_fail(rig.faulty, NADB_FAULTY_ANY, 0, 0, 0);
+                cr_assert(has_backup(&rig, "/copy") || err != NADB_OK);
+                rig.backend->ops->free(rig.backend);
+                nadb_faulty_power_cut(rig.faulty);
+                nadb_faulty_fail(rig.faulty, NADB_FAULTY_SYNC_DIR, 0, 0, 0);
+                nadb_faulty_fail(rig.faulty, NADB_FAULTY_UNLINK, 0, 0, 0);
+                (void)has_backup(&rig, "/copy");
+                nadb_faulty_free(rig.faulty);
+            }
+        }
+    }
+}
+
 Test(fs_backup, an_earlier_backup_gives_what_it_has)
 {
     struct rig rig;
