@@ -450,12 +450,7 @@ static bool has_name(const struct sim *sim, const char *path)
 
 static void remove_backup(struct sim *sim)
 {
-    const char *name;
-    while ((name = nadb_faulty_name_at(sim->faulty, BACKUP_DIR, "", 0)) != NULL) {
-        char path[128];
-        (void)snprintf(path, sizeof(path), BACKUP_DIR "/%s", name);
-        nadb_faulty_remove(sim->faulty, path);
-    }
+    nadb_faulty_empty(sim->faulty, BACKUP_DIR);
 }
 
 static void ignore_progress(void *ctx, const char *what, uint64_t done, uint64_t all)

@@ -897,6 +897,20 @@ size_t nadb_faulty_get(
     return file == NULL ? 0 : nadb_faulty_file_read(file, offset, out, len);
 }
 
+void nadb_faulty_empty(struct nadb_faulty *faulty, const char *dir_path)
+{
+    size_t dir = find_dir(faulty, dir_path, strlen(dir_path));
+    if (dir == NOWHERE) {
+        return;
+    }
+    for (size_t i = 0; i < faulty->name_count; i++) {
+        if (faulty->names[i].dir == dir) {
+            faulty->names[i].now = NOWHERE;
+        }
+    }
+    sync_names(faulty, dir);
+}
+
 void nadb_faulty_remove(struct nadb_faulty *faulty, const char *path)
 {
     size_t dir = find_dir(faulty, path, parent_len(path));

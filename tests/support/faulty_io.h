@@ -123,4 +123,8 @@ size_t nadb_faulty_get(const struct nadb_faulty *faulty, const char *path, uint6
     void *out, size_t len); /* how many bytes there were */
 void nadb_faulty_remove(struct nadb_faulty *faulty, const char *path);
 
+/* Removes all files of a directory, if there is one; no loss of power brings anything back that was
+ * changed in it. */
+void nadb_faulty_empty(struct nadb_faulty *faulty, const char *dir);
+
 #endif
