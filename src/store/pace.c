@@ -11,7 +11,8 @@
  *   1. Nobody waits for a compaction that does not come. Who waits has one begun; where none can or
  *      need be (nothing is worth it, one has just failed, a backup is being made), writers go on,
  *      another segment's worth each time. Nobody waits for more than one compaction either.
- *   2. Below PACE_BUFFERS write buffers in all nobody waits: so much is let die, see compact.c. */
+ *   2. Below PACE_BUFFERS write buffers in all nobody waits: so much is let die, see
+ *      compact_pick.c. */
 #include "src/store/store_internal.h"
 
 /* Each compaction, however little was dead in it, is worth this part of a segment to writers. */

@@ -207,8 +207,8 @@ Test(invalidate, what_is_durably_gone_does_not_come_back_with_a_later_failure)
     put_many(bench, 100, TAGS_X);
     bench_settle(bench);
     nadb_fake_clock_advance_ms(&bench->clock, 1); /* those just answered are not waited for */
-    cr_assert_eq(invalidate(bench, "x"), 100); /* goes out as a batch of its own */
-    put(bench, "key:1", TAGS_Y);               /* the next one, which fails */
+    cr_assert_eq(invalidate(bench, "x"), 100);    /* goes out as a batch of its own */
+    put(bench, "key:1", TAGS_Y);                  /* the next one, which fails */
     bench_finish_job(bench);
     bench->disk.fail_writes = 1;
     bench->disk.fail_err = NADB_ENOSPC;
