@@ -461,7 +461,13 @@ static enum nadb_err recover_all(struct recovery *r)
     if (err != NADB_OK) {
         return err;
     }
-    int result = fs->io->list_dir(fs->io, fs->dir, note_name, r);
+    /* Whoever put it there may have died before its name was stable: nothing is built on it, or
+     * removed because of it, that a loss of power would leave without it. */
+    int result = exists ? fs->io->sync_dir(fs->io, fs->dir) : 0;
+    if (result != 0) {
+        return nadb_error_set(r->reterr, NADB_EIO, -result, "dir '%s': sync", fs->dir_path);
+    }
+    result = fs->io->list_dir(fs->io, fs->dir, note_name, r);
     if (result != 0) {
         return nadb_error_set(r->reterr, NADB_EIO, -result, "dir '%s': list", fs->dir_path);
     }

@@ -228,6 +228,37 @@ Test(fs_crash, a_crash_during_recovery_changes_nothing)
     }
 }
 
+/* The first manifest is there, but its name may still be lost with the power. */
+static void fail_first_start(struct world *world)
+{
+    const char *wrong = NULL;
+    nadb_faulty_fail(world->faulty, NADB_FAULTY_SYNC_DIR, 2, 1, ENOSPC);
+    cr_assert_not(start(world, &wrong));
+    cr_assert(nadb_faulty_exists(world->faulty, "/db/MANIFEST"));
+    world->backend->ops->free(world->backend);
+    nadb_faulty_kill(world->faulty);
+}
+
+Test(fs_crash, power_lost_soon_after_a_first_start_that_failed_leaves_a_store)
+{
+    for (uint64_t nth = 1; nth < 40; nth++) {
+        for (uint64_t seed = 0; seed < 16; seed++) {
+            struct world world;
+            const char *wrong = NULL;
+            world_init(&world, seed, &synced_plan);
+            fail_first_start(&world);
+            nadb_faulty_crash_at(world.faulty, nth);
+            live(&world, &wrong);
+            end_process(&world);
+            bool is_right = wrong == NULL && start(&world, &wrong);
+            cr_assert(is_right, "seed %" PRIu64 ", crash at call %" PRIu64 ": %s", seed, nth,
+                wrong == NULL ? "crashed" : wrong);
+            world.backend->ops->free(world.backend);
+            world_fini(&world);
+        }
+    }
+}
+
 /* ---- faults and crashes at random ---- */
 
 #define LIVES 4
