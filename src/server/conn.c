@@ -230,7 +230,7 @@ static bool write_once(struct nadb_conn *conn)
         return true;
     }
     ssize_t count = NADB_LIKELY(piece_count == 1)
-                        ? write(client->fd, pieces[0].iov_base, pieces[0].iov_len)
+                        ? send(client->fd, pieces[0].iov_base, pieces[0].iov_len, 0)
                         : writev(client->fd, pieces, piece_count);
     if (count < 0) {
         conn->is_write_blocked = true; /* if only by a signal, the socket is found ready at once */
@@ -549,7 +549,7 @@ static void read_input(struct nadb_conn *conn)
         return;
     }
     char *to = is_common ? conns->read_buffer : conn->input.data + conn->input.len;
-    ssize_t count = read(conn->client.fd, to, room);
+    ssize_t count = recv(conn->client.fd, to, room, 0);
     if (count <= 0) {
         end_input(conn, count, errno);
         return;
