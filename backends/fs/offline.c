@@ -135,7 +135,8 @@ static enum nadb_err verify_all(struct nadb_fs_offline *offline,
     if (err != NADB_OK) {
         return nadb_error_set(reterr, err, 0, "'%s': not enough memory", offline->path);
     }
-    if (ret->damaged == 0 && end.seq < manifest->last_seq) {
+    bool has_segments = manifest->count > 0; /* without, all that was stable is dead */
+    if (ret->damaged == 0 && has_segments && end.seq < manifest->last_seq) {
         ret->damaged++;
         listener->damage(listener->ctx, NADB_FS_MANIFEST_NAME ": stable batches are missing");
     }

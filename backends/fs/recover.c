@@ -438,11 +438,15 @@ static enum nadb_err visit_segments(struct recovery *r)
     size_t count = fs->manifest.count;
     fs->is_lean = is_too_large(fs);
     r->info->is_without_values = fs->is_lean;
+    r->end.version = fs->manifest.last_version; /* compaction may have dropped what had it */
     for (size_t i = 0; i < count; i++) {
         enum nadb_err err = visit_segment(r, i);
         if (err != NADB_OK) {
             return err;
         }
+    }
+    if (count == 0) { /* all of it was dead */
+        r->end.seq = fs->manifest.last_seq;
     }
     if (r->end.seq < fs->manifest.last_seq) {
         return nadb_error_set(r->reterr, NADB_ECORRUPT, 0,

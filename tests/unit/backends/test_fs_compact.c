@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backends/fs/fs.h"
+#include "backends/fs/offline.h"
 #include "src/base/mem.h"
 #include "tests/support/faulty_io.h"
 #include "tests/support/replay_all.h"
@@ -411,10 +412,40 @@ Test(fs_compact, a_crash_at_any_call_leaves_the_run_or_its_replacement)
     }
 }
 
+/* Opens, dies, and opens again. */
+static void start_twice(struct rig *rig, uint64_t seed)
+{
+    for (int start = 0; start < 2; start++) {
+        struct nadb_error error = {0};
+        const struct nadb_backend_opts opts = {.dir = "/db", .segment_size_bytes = 4096};
+        rig->backend->ops->free(rig->backend);
+        nadb_faulty_power_cut(rig->faulty);
+        rig->backend = nadb_fs_new(&opts, nadb_faulty_io(rig->faulty));
+        enum nadb_err err = rig->backend->ops->open(rig->backend, &rig->info, &error);
+        cr_assert_eq(err, NADB_OK, "seed %u: %s", (unsigned)seed, error.text);
+    }
+}
+
+static void ignore_progress(void *ctx, const char *what, uint64_t done, uint64_t all)
+{
+    (void)ctx;
+    (void)what;
+    (void)done;
+    (void)all;
+}
+
+static void fail_damaged(void *ctx, const char *text)
+{
+    (void)ctx;
+    cr_assert_fail("damaged: %s", text);
+}
+
 /* Nothing is in front of the segment that takes batches, and the power fails in its first one: that
- * batch says of itself that earlier ones were stable. They are not missing. */
+ * batch says of itself that earlier ones were stable. They are not missing, neither then nor
+ * later, when there is no segment at all. */
 Test(fs_compact, when_all_has_been_compacted_away_a_torn_first_batch_is_cut)
 {
+    const struct nadb_fs_listener listener = {ignore_progress, fail_damaged, NULL};
     for (uint64_t seed = 1; seed <= 60; seed++) {
         struct rig rig = {.faulty = nadb_faulty_new(seed)};
         cr_assert_eq(open_rig(&rig), NADB_OK);
@@ -425,13 +456,20 @@ Test(fs_compact, when_all_has_been_compacted_away_a_torn_first_batch_is_cut)
         cr_assert_null(nadb_faulty_name_at(rig.faulty, "/db", ".seg", 1));
         nadb_faulty_crash_at(rig.faulty, 1 + seed % 2);
         (void)write_put(&rig, 6, WALL_LATE); /* whether it is there does not matter */
+        start_twice(&rig, seed);
+        cr_assert_geq(rig.info.last_batch_seq, 5);
+        cr_assert_geq(rig.info.last_version, 5);
+        struct nadb_fs_survey survey;
         rig.backend->ops->free(rig.backend);
-        nadb_faulty_power_cut(rig.faulty);
-        struct nadb_error error = {0};
-        const struct nadb_backend_opts opts = {.dir = "/db", .segment_size_bytes = 4096};
-        rig.backend = nadb_fs_new(&opts, nadb_faulty_io(rig.faulty));
-        enum nadb_err err = rig.backend->ops->open(rig.backend, &rig.info, &error);
-        cr_assert_eq(err, NADB_OK, "seed %u: %s", (unsigned)seed, error.text);
+        nadb_faulty_kill(rig.faulty);
+        cr_assert_eq(
+            nadb_fs_verify_dir(nadb_faulty_io(rig.faulty), "/db", &listener, &survey, NULL),
+            NADB_OK);
+        cr_assert_eq(open_rig(&rig), NADB_OK);
+        uint64_t next = rig.info.last_batch_seq + 1;
+        cr_assert_eq(write_put(&rig, next, WALL_LATE), NADB_OK);
+        start_twice(&rig, seed);
+        cr_assert_eq(rig.info.last_batch_seq, next);
         tear_down(&rig);
     }
 }
