@@ -48,16 +48,19 @@ static void on_due(uv_timer_t *timer)
     loop->due_at_ms = 0; /* that this iteration has a turn is all it is for */
 }
 
-/* A timer that is armed too early is left: it costs one turn, arming costs in every turn. */
-static void arm_due_timer(struct nadb_server_loop *loop)
+/* When the store is to have a turn that nobody else brings; true: at once. A timer would not do for
+ * that: it fires before poll, which then waits for what comes next, and the turn is behind poll.
+ * One that is armed too early is left: it costs one turn, arming costs in every turn. */
+static bool arm_due_timer(struct nadb_server_loop *loop)
 {
     uint64_t in_ms = nadb_store_next_due_ms(loop->server.store, NADB_LOOP_DUE_MS_MAX);
     uint64_t at_ms = uv_now(&loop->uv) + in_ms;
-    if (loop->due_at_ms == 0 || at_ms < loop->due_at_ms) {
+    if (in_ms > 0 && (loop->due_at_ms == 0 || at_ms < loop->due_at_ms)) {
         loop->due_at_ms = at_ms;
         int rc = uv_timer_start(&loop->due_timer, on_due, in_ms, 0);
         NADB_ASSERT(rc == 0); /* fails only for a closing handle */
     }
+    return in_ms == 0;
 }
 
 static void sample_rates(struct nadb_server *server)
@@ -122,8 +125,8 @@ static void on_check(uv_check_t *handle)
     if (loop->phase == NADB_LOOP_ENDED) {
         return;
     }
-    arm_due_timer(loop);
-    if (loop->has_store_work || nadb_conns_have_work(&loop->conns)) {
+    bool is_due = arm_due_timer(loop);
+    if (is_due || loop->has_store_work || nadb_conns_have_work(&loop->conns)) {
         nadb_loop_spin(loop);
     } else {
         (void)uv_idle_stop(&loop->spin); /* cannot fail */

@@ -23,7 +23,7 @@
 /* What a batch waits for in durability always, see is_gathered: of ten that may come so many, and
  * how long. The least time is what some dozens of clients need to be answered and heard. */
 #define GATHER_TENTHS 8u
-#define GATHER_TURNS  32u
+#define GATHER_TURNS  8u
 #define GATHER_US_MIN 500u
 #define GATHER_US_MAX 10000u
 
@@ -283,7 +283,7 @@ uint64_t nadb_flight__due_in_ms(const struct nadb_store *store)
         uint64_t retry_us = flight->retry_us > store->now_us ? flight->retry_us - store->now_us : 0;
         due_us = retry_us < due_us ? retry_us : due_us;
     }
-    return due_us == UINT64_MAX ? UINT64_MAX : (due_us + 999) / 1000;
+    return due_us == UINT64_MAX ? UINT64_MAX : due_us < 1000 ? 1 : (due_us + 999) / 1000;
 }
 
 /* ---- landing ---- */

@@ -138,8 +138,8 @@ uint64_t nadb_store_now_ms(const struct nadb_store *store); /* wall clock of thi
  * true when there is more to do. */
 bool nadb_store_step(struct nadb_store *store, uint64_t budget_us);
 
-/* When step should be called although nothing woke it: the next deadline of a flush or of an
- * expiring key, in ms from now; at most `max_ms`. */
+/* When there should be a turn although nothing woke it: the next deadline of a flush or of an
+ * expiring key, in ms from now; at most `max_ms`. 0: at once, a batch gathers or lands. */
 uint64_t nadb_store_next_due_ms(struct nadb_store *store, uint64_t max_ms);
 
 /* ---- around a command ---- */
