@@ -450,6 +450,13 @@ static bool is_any_stored(const struct nadb_store *store, uint64_t db_a, uint64_
     return false;
 }
 
+static void note_swap(struct nadb_store *store, uint64_t version, uint64_t db_a, uint64_t db_b)
+{
+    nadb_undo__push(
+        store, &(struct nadb_undo){
+                   .kind = NADB_UNDO_SWAP, .version = version, .db_a = db_a, .db_b = db_b});
+}
+
 void nadb_store_swap(struct nadb_store *store, uint64_t db_a, uint64_t db_b)
 {
     NADB_ASSERT(store->cmd_is_open && db_a < store->databases && db_b < store->databases &&
@@ -468,16 +475,19 @@ void nadb_store_swap(struct nadb_store *store, uint64_t db_a, uint64_t db_b)
     bool is_stored = is_any_stored(store, db_a, db_b);
     nadb_keyspace__exchange(store, db_a, db_b);
     if (!store->is_volatile && !is_stored) {
-        return; /* nothing to write, so nothing that a reply could wait for */
+        /* Nothing to write. But perhaps they are empty only until a change is taken back. */
+        nadb_store__note_seen_all(store);
+        if (store->undo.count > 0) {
+            note_swap(store, store->version, db_a, db_b);
+        }
+        return;
     }
     uint64_t version = nadb_space__next_version(store);
     if (store->is_volatile) {
         return;
     }
     if (store->durability == NADB_DURABILITY_ALWAYS) {
-        nadb_undo__push(
-            store, &(struct nadb_undo){
-                       .kind = NADB_UNDO_SWAP, .version = version, .db_a = db_a, .db_b = db_b});
+        note_swap(store, version, db_a, db_b);
     }
     for (size_t i = 0; i < store->keyspace_count; i++) {
         struct nadb_keyspace *keyspace = store->keyspaces[i];

@@ -505,6 +505,37 @@ Test(flush, in_always_a_failed_write_takes_back_clear_swap_drop_and_names)
     bench_free(bench);
 }
 
+/* The swap has nothing to write: what it exchanges is empty, until the drop is taken back. */
+Test(flush, in_always_a_swap_of_what_was_dropped_is_taken_back_with_the_drop)
+{
+    struct bench *bench = bench_new(ALWAYS);
+    struct nadb_keyspace *named = bench_keyspace(bench, 1, "named");
+    nadb_keyspace_ref(named);
+    struct nadb_key key = bench_key(bench, "a");
+    struct nadb_put put = {.value = NADB_SLICE("named")};
+    nadb_store_turn_begin(bench->store);
+    nadb_store_command_begin(bench->store);
+    cr_assert_eq(nadb_store_put(bench->store, named, &key, &put), NADB_OK);
+    (void)nadb_store_command_end(bench->store);
+    bench_settle(bench);
+
+    fail_next(bench, 1, NADB_ENOSPC);
+    nadb_store_command_begin(bench->store);
+    cr_assert_eq(nadb_store_drop(bench->store, named), 1);
+    uint64_t hold = nadb_store_command_end(bench->store);
+    nadb_store_command_begin(bench->store);
+    nadb_store_swap(bench->store, 1, 2);
+    cr_assert_eq(nadb_store_command_end(bench->store), hold, "it has seen the drop");
+    bench_settle(bench);
+    cr_assert_eq(bench->told.undone, 1);
+    cr_assert(bench_has_in(bench, named, "a", "named"));
+    cr_assert(bench_has_in(bench, bench_keyspace(bench, 2, "named"), "a", NULL));
+    nadb_keyspace_unref(bench->store, named);
+    bench_restart(bench, ALWAYS);
+    cr_assert(bench_has_in(bench, bench_keyspace(bench, 1, "named"), "a", "named"));
+    bench_free(bench);
+}
+
 Test(flush, in_always_after_a_failed_sync_writes_are_refused_until_one_succeeds)
 {
     struct bench *bench = bench_new(ALWAYS);
