@@ -28,6 +28,7 @@ struct recovery {
     struct nadb_error *reterr;
     char *window;
     struct nadb_segment_point end; /* of the log so far; offset and counts of the last segment */
+    uint64_t stable_seq;           /* a batch up to which all were stable, as the manifest says */
     /* directory */
     uint64_t leftovers[LEFTOVERS_MAX];
     size_t leftover_count;
@@ -300,6 +301,17 @@ static enum nadb_err make_stable(struct recovery *r, const struct nadb_fs_visit 
     return result == 0 ? NADB_OK : fail_io(r, visit->name, "sync", result);
 }
 
+/* Is everything there that the manifest knows to have been stable? Asked while it still says so. */
+static enum nadb_err check_stable(const struct recovery *r)
+{
+    if (r->end.seq >= r->stable_seq) {
+        return NADB_OK;
+    }
+    return nadb_error_set(r->reterr, NADB_ECORRUPT, 0,
+        NADB_FS_MANIFEST_NAME ": batches up to %llu were stable, found up to %llu",
+        (unsigned long long)r->stable_seq, (unsigned long long)r->end.seq);
+}
+
 /* After an unclean end: what was found is made stable, and the manifest says where it ends. */
 static enum nadb_err finish_active(
     struct recovery *r, const struct nadb_fs_visit *visit, struct nadb_manifest_entry *entry)
@@ -307,7 +319,10 @@ static enum nadb_err finish_active(
     struct nadb_fs *fs = r->fs;
     const struct nadb_fs_io *io = fs->io;
     bool is_empty = r->end.frames == 0;
-    enum nadb_err err = make_stable(r, visit);
+    enum nadb_err err = check_stable(r);
+    if (err == NADB_OK) {
+        err = make_stable(r, visit);
+    }
     if (err != NADB_OK) {
         return err;
     }
@@ -438,6 +453,7 @@ static enum nadb_err visit_segments(struct recovery *r)
     size_t count = fs->manifest.count;
     fs->is_lean = is_too_large(fs);
     r->info->is_without_values = fs->is_lean;
+    r->stable_seq = fs->manifest.last_seq;
     r->end.version = fs->manifest.last_version; /* compaction may have dropped what had it */
     for (size_t i = 0; i < count; i++) {
         enum nadb_err err = visit_segment(r, i);
@@ -446,15 +462,10 @@ static enum nadb_err visit_segments(struct recovery *r)
         }
     }
     if (count == 0) { /* all of it was dead */
-        r->end.seq = fs->manifest.last_seq;
-    }
-    if (r->end.seq < fs->manifest.last_seq) {
-        return nadb_error_set(r->reterr, NADB_ECORRUPT, 0,
-            NADB_FS_MANIFEST_NAME ": batches up to %llu were stable, found up to %llu",
-            (unsigned long long)fs->manifest.last_seq, (unsigned long long)r->end.seq);
+        r->end.seq = r->stable_seq;
     }
     fs->tail = r->end;
-    return NADB_OK;
+    return check_stable(r);
 }
 
 static enum nadb_err recover_all(struct recovery *r)

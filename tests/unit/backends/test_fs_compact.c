@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backends/fs/format.h"
 #include "backends/fs/fs.h"
 #include "backends/fs/offline.h"
 #include "src/base/mem.h"
@@ -438,6 +439,52 @@ static void fail_damaged(void *ctx, const char *text)
 {
     (void)ctx;
     cr_assert_fail("damaged: %s", text);
+}
+
+/* Begins a compaction, which has the manifest say how far the log has come, and gives it up. */
+static void publish_manifest(struct rig *rig)
+{
+    const struct nadb_backend_ops *ops = rig->backend->ops;
+    const struct nadb_compression compression = {.is_on = false};
+    struct nadb_segment_info *list = NULL;
+    size_t count = 0;
+    cr_assert_eq(ops->list(rig->backend, false, &list, &count, NULL), NADB_OK);
+    cr_assert(list[0].is_closed && !list[count - 1].is_closed);
+    struct nadb_compaction *compaction = NULL;
+    cr_assert_eq(ops->compact->begin(rig->backend, &list[0].id, 1, &compression, &compaction, NULL),
+        NADB_OK);
+    ops->compact->end(compaction, false);
+    nadb_mem_free(list);
+}
+
+/* The end of the log is damaged, so that it looks like one that a crash has torn. */
+Test(fs_compact, a_tail_without_a_batch_that_the_manifest_knows_to_be_stable_is_damage)
+{
+    for (uint64_t lost = 0; lost < 2; lost++) {
+        struct rig rig;
+        set_up(&rig);
+        publish_manifest(&rig);
+        uint64_t last = PUTS;
+        for (; last < PUTS + lost; last++) { /* not known to the manifest: it may be torn */
+            cr_assert_eq(write_put(&rig, last + 1, WALL_EARLY), NADB_OK);
+        }
+        rig.backend->ops->free(rig.backend);
+        nadb_faulty_kill(rig.faulty);
+        const char *name = NULL;
+        for (size_t i = 0; nadb_faulty_name_at(rig.faulty, "/db", ".seg", i) != NULL; i++) {
+            name = nadb_faulty_name_at(rig.faulty, "/db", ".seg", i);
+        }
+        char path[64];
+        (void)snprintf(path, sizeof(path), "/db/%s", name);
+        uint64_t offset = rig.locs[last] & ((UINT64_C(1) << NADB_LOC_OFFSET_BITS) - 1);
+        nadb_faulty_flip(rig.faulty, path, offset * NADB_FS_ALIGN, 1);
+        for (int start = 0; start < 2; start++) {
+            cr_assert_eq(open_rig(&rig), lost == 0 ? NADB_ECORRUPT : NADB_OK, "start %d", start);
+            rig.backend->ops->free(rig.backend);
+            nadb_faulty_kill(rig.faulty);
+        }
+        nadb_faulty_free(rig.faulty);
+    }
 }
 
 /* Nothing is in front of the segment that takes batches, and the power fails in its first one: that
