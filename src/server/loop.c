@@ -50,12 +50,14 @@ static void on_due(uv_timer_t *timer)
 
 /* When the store is to have a turn that nobody else brings; true: at once. A timer would not do for
  * that: it fires before poll, which then waits for what comes next, and the turn is behind poll.
- * One that is armed too early is left: it costs one turn, arming costs in every turn. */
+ * One that is armed too early is left: it costs one turn, arming costs in every turn. One whose
+ * time has come ended this poll, or will fire before the next: the turn that it is for is this. */
 static bool arm_due_timer(struct nadb_server_loop *loop)
 {
     uint64_t in_ms = nadb_store_next_due_ms(loop->server.store, NADB_LOOP_DUE_MS_MAX);
-    uint64_t at_ms = uv_now(&loop->uv) + in_ms;
-    if (in_ms > 0 && (loop->due_at_ms == 0 || at_ms < loop->due_at_ms)) {
+    uint64_t now_ms = uv_now(&loop->uv);
+    uint64_t at_ms = now_ms + in_ms;
+    if (in_ms > 0 && (loop->due_at_ms <= now_ms || at_ms < loop->due_at_ms)) {
         loop->due_at_ms = at_ms;
         int rc = uv_timer_start(&loop->due_timer, on_due, in_ms, 0);
         NADB_ASSERT(rc == 0); /* fails only for a closing handle */

@@ -89,3 +89,14 @@ Test(loop, it_does_not_sleep_while_a_batch_gathers, .init = setup, .fini = teard
     iterate();
     cr_assert_gt(poll_ms, 0, "there is nothing to do");
 }
+
+/* The timer's time comes in poll, and the turn behind it is before the timer's callback. */
+Test(loop, the_next_deadline_is_kept_when_the_last_one_has_just_come, .init = setup,
+    .fini = teardown)
+{
+    iterate();
+    loop.due_at_ms = uv_now(&loop.uv);
+    iterate();
+    cr_assert_gt(loop.due_at_ms, uv_now(&loop.uv));
+    cr_assert_gt(uv_timer_get_due_in(&loop.due_timer), 0);
+}
