@@ -163,8 +163,7 @@ static uint64_t age_us(const struct nadb_store *store, uint64_t since_us)
  * the time goes to, on a slow one each client waits for two of them. Not for the last of them: who
  * is heard while the batch is written is among the first of the next. It is cut when most have
  * changed something, when several turns on end brought nothing, and at the latest after half of
- * the time that a batch takes.
- */
+ * what the last batch took, or the nearer of the two bounds. */
 static bool is_gathered(const struct nadb_store *store)
 {
     const struct nadb_flight *flight = &store->flight;
@@ -275,7 +274,7 @@ uint64_t nadb_flight__due_in_ms(const struct nadb_store *store)
         return 0;
     }
     if (store->durability == NADB_DURABILITY_ALWAYS && store->buf.count > 0 &&
-        flight->state == NADB_FLIGHT_IDLE) {
+        flight->state == NADB_FLIGHT_IDLE && store->phase == NADB_STORE_OPEN) {
         return 0; /* gathering: turns go on without sleep */
     }
     uint64_t due_us = flight->state == NADB_FLIGHT_IDLE ? due_in_us(store) : UINT64_MAX;

@@ -477,7 +477,7 @@ void nadb_store_swap(struct nadb_store *store, uint64_t db_a, uint64_t db_b)
     if (!store->is_volatile && !is_stored) {
         /* Nothing to write. But perhaps they are empty only until a change is taken back. */
         nadb_store__note_seen_all(store);
-        if (store->undo.count > 0) {
+        if (store->durability == NADB_DURABILITY_ALWAYS && store->undo.count > 0) {
             note_swap(store, store->version, db_a, db_b);
         }
         return;

@@ -536,6 +536,48 @@ Test(flush, in_always_a_swap_of_what_was_dropped_is_taken_back_with_the_drop)
     bench_free(bench);
 }
 
+/* The swap is of a time when nothing is taken back: what came on top is kept, and so is it. */
+Test(flush, a_swap_of_interval_is_not_taken_back_with_a_flight_that_is_kept)
+{
+    struct bench *bench = bench_new(ALWAYS);
+    struct nadb_key key = bench_key(bench, "a");
+    struct nadb_put put = {.value = NADB_SLICE("1")};
+    nadb_store_turn_begin(bench->store);
+    nadb_store_command_begin(bench->store);
+    cr_assert_eq(
+        nadb_store_put(bench->store, bench_keyspace(bench, 1, "named"), &key, &put), NADB_OK);
+    (void)nadb_store_command_end(bench->store);
+    bench_settle(bench);
+
+    nadb_store_command_begin(bench->store);
+    cr_assert_eq(nadb_store_drop(bench->store, bench_keyspace(bench, 1, "named")), 1);
+    (void)nadb_store_command_end(bench->store);
+    nadb_store_set_durability(bench->store, INTERVAL);
+    bench_turn(bench);
+    cr_assert_eq(nadb_inline_executor_pending(&bench->exec), 1, "the drop is on its way");
+    (void)bench_put(bench, "elsewhere", "1");
+    nadb_store_command_begin(bench->store);
+    nadb_store_swap(bench->store, 1, 2);
+    (void)nadb_store_command_end(bench->store);
+    bench_finish_job(bench);
+
+    nadb_store_command_begin(bench->store);
+    cr_assert_eq(
+        nadb_store_put(bench->store, bench_keyspace(bench, 2, "named"), &key, &put), NADB_OK);
+    (void)nadb_store_command_end(bench->store);
+    nadb_store_set_durability(bench->store, ALWAYS);
+    fail_next(bench, 1, NADB_ENOSPC);
+    bench_turn(bench);
+    bench_finish_job(bench);
+    cr_assert(bench_has_in(bench, bench_keyspace(bench, 2, "named"), "a", "1"));
+    nadb_fake_clock_advance_ms(&bench->clock, BENCH_INTERVAL_MS);
+    bench_settle(bench);
+    cr_assert(bench_has_in(bench, bench_keyspace(bench, 2, "named"), "a", "1"));
+    bench_restart(bench, ALWAYS);
+    cr_assert(bench_has_in(bench, bench_keyspace(bench, 2, "named"), "a", "1"));
+    bench_free(bench);
+}
+
 Test(flush, in_always_after_a_failed_sync_writes_are_refused_until_one_succeeds)
 {
     struct bench *bench = bench_new(ALWAYS);
@@ -760,6 +802,31 @@ Test(flush, closing_without_the_buffer_drops_what_is_not_durable)
     cr_assert_eq(bench->told.closed, 1);
     bench_restart(bench, INTERVAL);
     cr_assert(bench_has(bench, "a", "1"));
+    bench_free(bench);
+}
+
+Test(flush, closing_without_the_buffer_does_not_spin_while_a_backup_holds_it_up)
+{
+    struct bench *bench = bench_new_fs(ALWAYS);
+    (void)bench_put(bench, "a", "1");
+    bench_settle(bench);
+    nadb_fake_clock_advance_ms(&bench->clock, 1000);
+    nadb_store_turn_begin(bench->store);
+    (void)nadb_store_backup(bench->store, NADB_SLICE("/copy"), nadb_slice_of(NULL, 0));
+    nadb_store_turn_end(bench->store);
+    (void)nadb_store_step(bench->store, UINT64_MAX);
+    cr_assert_eq(nadb_inline_executor_pending(&bench->exec), 1, "it is being made");
+    (void)bench_put(bench, "b", "1");
+    cr_assert_eq(nadb_inline_executor_pending(&bench->exec), 2);
+    (void)bench_put(bench, "c", "1");
+    nadb_inline_executor_run_worker_half(&bench->exec, 1);
+    nadb_inline_executor_finish(&bench->exec, 1);
+    nadb_store_close(bench->store, true);
+    bench_turn(bench);
+    cr_assert_eq(bench->told.closed, 0);
+    cr_assert_gt(nadb_store_next_due_ms(bench->store, 1000), 0, "there is nothing to do but wait");
+    bench_settle(bench);
+    cr_assert_eq(bench->told.closed, 1);
     bench_free(bench);
 }
 
