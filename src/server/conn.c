@@ -549,6 +549,7 @@ static void read_input(struct nadb_conn *conn)
         return;
     }
     char *to = is_common ? conns->read_buffer : conn->input.data + conn->input.len;
+    /* recv, as send above: read goes through the layer for files, which costs 4 % of a GET. */
     ssize_t count = recv(conn->client.fd, to, room, 0);
     if (count <= 0) {
         end_input(conn, count, errno);

@@ -160,8 +160,6 @@ static void submit(struct nadb_executor *base, struct nadb_job *job)
     start_threads(lane);
     uv_mutex_lock(&lane->lock);
     nadb_list_append(&lane->queued, &work->in_list);
-    /* Under the lock: a worker that takes the processor at once gives it back, and the loop comes
-     * to the end of its turn, where replies are sent. */
     uv_cond_signal(&lane->has_queued);
     uv_mutex_unlock(&lane->lock);
 }

@@ -282,7 +282,10 @@ uint64_t nadb_flight__due_in_ms(const struct nadb_store *store)
         uint64_t retry_us = flight->retry_us > store->now_us ? flight->retry_us - store->now_us : 0;
         due_us = retry_us < due_us ? retry_us : due_us;
     }
-    return due_us == UINT64_MAX ? UINT64_MAX : due_us < 1000 ? 1 : (due_us + 999) / 1000;
+    if (due_us == 0) {
+        return 1; /* it waits for something else to end: no reason to spin */
+    }
+    return due_us == UINT64_MAX ? UINT64_MAX : (due_us + 999) / 1000;
 }
 
 /* ---- landing ---- */

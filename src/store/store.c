@@ -236,7 +236,7 @@ uint64_t nadb_store_next_due_ms(struct nadb_store *store, uint64_t max_ms)
     uint64_t flush_ms = nadb_flight__due_in_ms(store);
     due_ms = flush_ms < due_ms ? flush_ms : due_ms;
     uint64_t expire_ms = nadb_wheel_next_ms(store->wheel);
-    if (expire_ms != UINT64_MAX) {
+    if (expire_ms != UINT64_MAX) { /* one that step has left although it is due is no hurry */
         uint64_t in_ms = expire_ms > store->now_ms ? expire_ms - store->now_ms : 1;
         due_ms = in_ms < due_ms ? in_ms : due_ms;
     }

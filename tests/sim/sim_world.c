@@ -15,6 +15,7 @@
 #include "backends/registry.h"
 #include "src/base/mem.h"
 #include "tests/sim/sim.h"
+#include "tests/support/fs_listener.h"
 
 #define STEPS_EACH_RUN   400u
 #define OPEN_TRIES_MAX   30u
@@ -453,14 +454,6 @@ static void remove_backup(struct sim *sim)
     nadb_faulty_empty(sim->faulty, BACKUP_DIR);
 }
 
-static void ignore_progress(void *ctx, const char *what, uint64_t done, uint64_t all)
-{
-    (void)ctx;
-    (void)what;
-    (void)done;
-    (void)all;
-}
-
 static void fail_damaged(void *ctx, const char *text)
 {
     SIM_CHECK((const struct sim *)ctx, false, "a backup is damaged: %s", text);
@@ -470,7 +463,7 @@ static void fail_damaged(void *ctx, const char *text)
 static void check_leftover_backup(struct sim *sim)
 {
     if (has_name(sim, BACKUP_DIR "/MANIFEST")) {
-        const struct nadb_fs_listener listener = {ignore_progress, fail_damaged, sim};
+        const struct nadb_fs_listener listener = {nadb_ignore_progress, fail_damaged, sim};
         struct nadb_fs_survey survey;
         struct nadb_error error = {0};
         enum nadb_err err =

@@ -8,6 +8,7 @@
 #include "backends/fs/fs.h"
 #include "backends/fs/offline.h"
 #include "tests/support/faulty_io.h"
+#include "tests/support/fs_listener.h"
 #include "tests/support/replay_all.h"
 #include "tests/support/test.h"
 
@@ -22,14 +23,6 @@ struct rig {
     struct nadb_backend *backend;
     uint64_t written;
 };
-
-static void ignore_progress(void *ctx, const char *what, uint64_t done, uint64_t all)
-{
-    (void)ctx;
-    (void)what;
-    (void)done;
-    (void)all;
-}
 
 static void count_damage(void *ctx, const char *text)
 {
@@ -124,7 +117,7 @@ static bool has_backup(struct rig *rig, const char *path)
         return false;
     }
     unsigned damages = 0;
-    const struct nadb_fs_listener listener = {ignore_progress, count_damage, &damages};
+    const struct nadb_fs_listener listener = {nadb_ignore_progress, count_damage, &damages};
     struct nadb_fs_survey survey;
     struct nadb_error error = {0};
     cr_assert_eq(nadb_fs_verify_dir(nadb_faulty_io(rig->faulty), path, &listener, &survey, &error),
@@ -221,7 +214,7 @@ Test(fs_backup, restoring_fails_or_makes_the_same_at_every_call)
 {
     bool is_through = false;
     unsigned damages = 0;
-    const struct nadb_fs_listener listener = {ignore_progress, count_damage, &damages};
+    const struct nadb_fs_listener listener = {nadb_ignore_progress, count_damage, &damages};
     for (uint64_t nth = 1; !is_through; nth++) {
         cr_assert_lt(nth, CALLS_MAX);
         struct rig rig;
@@ -247,7 +240,7 @@ Test(fs_backup, what_is_salvaged_of_a_sound_store_is_all_of_it)
 {
     struct rig rig;
     unsigned damages = 0;
-    const struct nadb_fs_listener listener = {ignore_progress, count_damage, &damages};
+    const struct nadb_fs_listener listener = {nadb_ignore_progress, count_damage, &damages};
     struct nadb_fs_salvaged salvaged;
     set_up(&rig, true);
     cr_assert_eq(back_up(&rig, "/copy", NULL), NADB_OK);
@@ -266,7 +259,7 @@ Test(fs_backup, one_wrong_byte_costs_one_record)
 {
     char path[64] = "/copy/";
     unsigned damages = 0;
-    const struct nadb_fs_listener listener = {ignore_progress, count_damage, &damages};
+    const struct nadb_fs_listener listener = {nadb_ignore_progress, count_damage, &damages};
     uint64_t size = 1;
     for (uint64_t offset = 0; offset < size; offset += 61) {
         struct rig rig;

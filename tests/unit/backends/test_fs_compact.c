@@ -10,6 +10,7 @@
 #include "backends/fs/offline.h"
 #include "src/base/mem.h"
 #include "tests/support/faulty_io.h"
+#include "tests/support/fs_listener.h"
 #include "tests/support/replay_all.h"
 #include "tests/support/test.h"
 
@@ -417,22 +418,10 @@ Test(fs_compact, a_crash_at_any_call_leaves_the_run_or_its_replacement)
 static void start_twice(struct rig *rig, uint64_t seed)
 {
     for (int start = 0; start < 2; start++) {
-        struct nadb_error error = {0};
-        const struct nadb_backend_opts opts = {.dir = "/db", .segment_size_bytes = 4096};
         rig->backend->ops->free(rig->backend);
         nadb_faulty_power_cut(rig->faulty);
-        rig->backend = nadb_fs_new(&opts, nadb_faulty_io(rig->faulty));
-        enum nadb_err err = rig->backend->ops->open(rig->backend, &rig->info, &error);
-        cr_assert_eq(err, NADB_OK, "seed %u: %s", (unsigned)seed, error.text);
+        cr_assert_eq(open_rig(rig), NADB_OK, "seed %" PRIu64 ", start %d", seed, start);
     }
-}
-
-static void ignore_progress(void *ctx, const char *what, uint64_t done, uint64_t all)
-{
-    (void)ctx;
-    (void)what;
-    (void)done;
-    (void)all;
 }
 
 static void fail_damaged(void *ctx, const char *text)
@@ -492,7 +481,7 @@ Test(fs_compact, a_tail_without_a_batch_that_the_manifest_knows_to_be_stable_is_
  * later, when there is no segment at all. */
 Test(fs_compact, when_all_has_been_compacted_away_a_torn_first_batch_is_cut)
 {
-    const struct nadb_fs_listener listener = {ignore_progress, fail_damaged, NULL};
+    const struct nadb_fs_listener listener = {nadb_ignore_progress, fail_damaged, NULL};
     for (uint64_t seed = 1; seed <= 60; seed++) {
         struct rig rig = {.faulty = nadb_faulty_new(seed)};
         cr_assert_eq(open_rig(&rig), NADB_OK);
