@@ -7,21 +7,16 @@
  * value has VALUE_LEN bytes. Every connection sends PIPELINE commands in one write and waits for
  * all their replies. A reply of the wrong length or kind ends the run: a server that answers errors
  * fast is not fast. Prints the seconds and the requests done. */
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "src/base/compiler.h"
-#include "src/base/parse.h"
+#include "tests/bench/client.h"
 
 #define KEY_DIGITS      12
 #define VALUE_LEN       64
@@ -65,12 +60,6 @@ struct load {
     int64_t done;
     uint64_t rng;
 };
-
-static _Noreturn void give_up(const char *what)
-{
-    fprintf(stderr, "load: %s: %s\n", what, errno ? strerror(errno) : "not as expected");
-    exit(1);
-}
 
 static uint64_t next_random(struct load *load)
 {
@@ -125,7 +114,7 @@ static void send_pipeline(struct load *load, struct load_conn *conn)
     for (size_t sent = 0; sent < len;) {
         ssize_t got = write(conn->fd, conn->out + sent, len - sent);
         if (got < 0) {
-            give_up("write");
+            nadb_client_give_up("write");
         }
         sent += (size_t)got;
     }
@@ -139,7 +128,7 @@ static void check_replies(
 {
     errno = 0;
     if (len > conn->reply_left) {
-        give_up("more replies than commands");
+        nadb_client_give_up("more replies than commands");
     }
     while (len > 0) {
         size_t part = load->reply_len - conn->reply_at;
@@ -148,7 +137,7 @@ static void check_replies(
         }
         if (memcmp(data, load->reply + conn->reply_at, part) != 0) {
             fprintf(stderr, "load: reply %.*s\n", (int)(len > 80 ? 80 : len), data);
-            give_up("reply");
+            nadb_client_give_up("reply");
         }
         conn->reply_at = (conn->reply_at + part) % load->reply_len;
         conn->reply_left -= part;
@@ -162,7 +151,7 @@ static void read_replies(struct load *load, struct load_conn *conn)
     static char data[READ_LEN];
     ssize_t got = read(conn->fd, data, sizeof data);
     if (got <= 0) {
-        give_up("read");
+        nadb_client_give_up("read");
     }
     check_replies(load, conn, data, (size_t)got);
     if (conn->reply_left == 0) {
@@ -174,34 +163,30 @@ static void read_replies(struct load *load, struct load_conn *conn)
     }
 }
 
-static void open_conn(struct load *load, struct load_conn *conn, const struct sockaddr_in *address)
+static void open_conn(struct load *load, struct load_conn *conn, char **argv)
 {
-    conn->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (conn->fd < 0 || connect(conn->fd, (const struct sockaddr *)address, sizeof *address) < 0) {
-        give_up("connect");
-    }
-    setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    conn->fd = nadb_client_connect(argv[1], argv[2]);
     conn->out = malloc((size_t)load->pipeline * load->command_len);
     if (!conn->out) {
-        give_up("memory");
+        nadb_client_give_up("memory");
     }
     for (int64_t idx = 0; idx < load->pipeline; idx++) {
         memcpy(conn->out + (size_t)idx * load->command_len, load->command, load->command_len);
     }
 }
 
-static void open_all(struct load *load, int poll, const struct sockaddr_in *address)
+static void open_all(struct load *load, int poll, char **argv)
 {
     load->conns = calloc((size_t)load->connections, sizeof *load->conns);
     if (!load->conns) {
-        give_up("memory");
+        nadb_client_give_up("memory");
     }
     for (int64_t idx = 0; idx < load->connections; idx++) {
         struct load_conn *conn = &load->conns[idx];
-        open_conn(load, conn, address);
+        open_conn(load, conn, argv);
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = conn};
         if (epoll_ctl(poll, EPOLL_CTL_ADD, conn->fd, &event) < 0) {
-            give_up("epoll_ctl");
+            nadb_client_give_up("epoll_ctl");
         }
     }
 }
@@ -215,29 +200,12 @@ static void run(struct load *load, int poll)
         struct epoll_event events[EVENTS_PER_WAIT];
         int count = epoll_wait(poll, events, EVENTS_PER_WAIT, -1);
         if (count < 0 && errno != EINTR) {
-            give_up("epoll_wait");
+            nadb_client_give_up("epoll_wait");
         }
         for (int idx = 0; idx < count; idx++) {
             read_replies(load, events[idx].data.ptr);
         }
     }
-}
-
-static int64_t number_of(const char *text, int64_t max)
-{
-    int64_t number;
-    if (!nadb_parse_i64(nadb_slice_cstr(text), &number) || number < 1 || number > max) {
-        fprintf(stderr, "load: '%s' is not a number from 1 to %lld\n", text, (long long)max);
-        exit(1);
-    }
-    return number;
-}
-
-static double now_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 int main(int argc, char **argv)
@@ -250,25 +218,18 @@ int main(int argc, char **argv)
         .kind = strcmp(argv[3], "get") == 0    ? LOAD_GET
                 : strcmp(argv[3], "fill") == 0 ? LOAD_FILL
                                                : LOAD_SET,
-        .connections = number_of(argv[4], CONNECTIONS_MAX),
-        .pipeline = number_of(argv[5], PIPELINE_MAX),
-        .requests = number_of(argv[6], REQUESTS_MAX),
-        .keys = number_of(argv[7], KEYS_MAX),
+        .connections = nadb_client_number(argv[4], CONNECTIONS_MAX),
+        .pipeline = nadb_client_number(argv[5], PIPELINE_MAX),
+        .requests = nadb_client_number(argv[6], REQUESTS_MAX),
+        .keys = nadb_client_number(argv[7], KEYS_MAX),
         .rng = 88172645463325252ULL,
     };
-    struct sockaddr_in address = {
-        .sin_family = AF_INET,
-        .sin_port = htons((uint16_t)number_of(argv[2], UINT16_MAX)),
-    };
-    if (inet_pton(AF_INET, argv[1], &address.sin_addr) != 1) {
-        give_up("address");
-    }
     prepare(&load);
     int poll = epoll_create1(EPOLL_CLOEXEC);
-    open_all(&load, poll, &address);
-    double began = now_s();
+    open_all(&load, poll, argv);
+    uint64_t began_ns = nadb_client_now_ns();
     run(&load, poll);
-    printf("%.6f %lld\n", now_s() - began, (long long)load.done);
+    printf("%.6f %lld\n", (double)(nadb_client_now_ns() - began_ns) / 1e9, (long long)load.done);
     for (int64_t idx = 0; idx < load.connections; idx++) {
         close(load.conns[idx].fd);
         free(load.conns[idx].out);

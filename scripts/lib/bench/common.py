@@ -69,7 +69,7 @@ def note(text):
 
 def build():
     command = (". scripts/lib/build.sh && scripts/install-deps --build --bench && build_release && "
-               "ninja -C build-release tests/bench/load")
+               "ninja -C build-release tests/bench/load tests/bench/probe")
     subprocess.run(["bash", "-euc", command], cwd=harness.ROOT, check=True, stdout=sys.stderr)
 
 

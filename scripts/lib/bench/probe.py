@@ -1,56 +1,44 @@
-"""A client that asks one thing at fixed times and notes how long each answer took.
-
-The times are fixed beforehand and latency counts from them, not from when the client came round to
-asking: a server that stands still for 500 ms owes 500 answers, and all of them are late.
+"""A client that asks one thing at fixed times and notes how long each answer took; how, says
+tests/bench/probe.c.
 """
 
-import multiprocessing
-import time
+import subprocess
+import sys
 
-from resp import Connection, encode
+from common import LOAD_CPU, Build, note
 
-INTERVAL_S = 0.001
-
-
-def _ask(address, command, pipe):
-    looks = []
-    data = encode(*command)
-    with Connection(address) as conn:
-        conn.send(data)
-        conn.read_raw()
-        pipe.send("ready")
-        due = time.monotonic()
-        while not pipe.poll():
-            now = time.monotonic()
-            if now < due:
-                time.sleep(due - now)
-            conn.send(data)
-            conn.read_raw()
-            looks.append((due, time.monotonic() - due))
-            due += INTERVAL_S
-    pipe.send(looks)
+INTERVAL_US = 1000
 
 
 class Probe:
     """Runs between `with` and its end; then `late` tells."""
 
     def __init__(self, address, command):
-        self._pipe, theirs = multiprocessing.Pipe()
-        self._process = multiprocessing.Process(target=_ask, args=(address, command, theirs))
+        host, port = address
+        self._words = ["taskset", "-c", LOAD_CPU, Build.path("tests", "bench", "probe"),
+                       host, str(port), str(INTERVAL_US), *command]
+        self._process = None
         self._looks = []
 
     def __enter__(self):
-        self._process.start()
-        self._pipe.recv()
+        self._process = subprocess.Popen(
+            self._words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        ready = self._process.stdout.readline().strip()
+        if not ready:
+            sys.exit("the probe did not start")
+        if ready != "ready":
+            note(f"probe: {ready}")
         return self
 
     def __exit__(self, *_):
-        self._pipe.send("stop")
-        self._looks = self._pipe.recv()
-        self._process.join()
+        lines = self._process.communicate()[0].splitlines()
+        if self._process.returncode != 0:
+            sys.exit("the probe has failed")
+        self._looks = [tuple(float(word) for word in line.split()) for line in lines]
 
     def late(self, began, ended):
-        """(99th percentile, longest) in seconds of what was due from `began` to `ended`."""
+        """(99th percentile, longest) in seconds of what was due from `began` to `ended`, on the
+        monotonic clock."""
         found = sorted(took for due, took in self._looks if began <= due <= ended)
         if not found:
             raise ValueError("nothing was asked in that time")
