@@ -178,13 +178,14 @@ int nadb_fs_open_run(const struct nadb_fs_io *io, int dir, const char *name, boo
 
 /* Reads on from the block that `done` is in until `wanted` or the end of the file: how many bytes
  * there are now, or -errno. */
-static ssize_t read_blocks(
-    const struct nadb_fs_io *io, int file, char *out, size_t done, size_t wanted, uint64_t offset)
+static ssize_t read_blocks(const struct nadb_fs_io *io, int file, char *out, size_t done,
+    size_t wanted, uint64_t offset, size_t call_bytes)
 {
     int fruitless = 0; /* reads on end that brought nothing new */
     while (done < wanted && fruitless < FRUITLESS_MAX) {
         size_t from = done - done % NADB_FS_BLOCK_BYTES;
-        const size_t len = (size_t)nadb_fs_block_up(wanted) - from;
+        const size_t left = (size_t)nadb_fs_block_up(wanted) - from;
+        const size_t len = left < call_bytes ? left : call_bytes;
         ssize_t got = io->pread_file(io, file, out + from, len, offset + from);
         if (got == -EINVAL && io->set_direct(io, file, false) == 0) { /* its blocks are larger */
             got = io->pread_file(io, file, out + from, len, offset + from);
@@ -198,10 +199,11 @@ static ssize_t read_blocks(
     return (ssize_t)done;
 }
 
-int nadb_fs_run_extend(
-    struct nadb_fs_run *run, const struct nadb_fs_io *io, int file, uint64_t from, size_t len)
+int nadb_fs_run_extend(struct nadb_fs_run *run, const struct nadb_fs_io *io, int file,
+    uint64_t from, size_t len, size_t call_bytes)
 {
     NADB_ASSERT(len > run->len);
+    NADB_ASSERT(call_bytes > 0 && call_bytes % NADB_FS_BLOCK_BYTES == 0);
     const size_t lead = from % NADB_FS_BLOCK_BYTES;
     const size_t wanted = lead + len;
     void *memory = nadb_mem_try_alloc((size_t)nadb_fs_block_up(wanted) + NADB_FS_BLOCK_BYTES);
@@ -213,7 +215,7 @@ int nadb_fs_run_extend(
     if (had > 0) {
         memcpy(blocks, run->bytes - lead, had);
     }
-    ssize_t got = read_blocks(io, file, blocks, had, wanted, from - lead);
+    ssize_t got = read_blocks(io, file, blocks, had, wanted, from - lead, call_bytes);
     if (got < 0) {
         nadb_mem_free(memory);
         return (int)got;

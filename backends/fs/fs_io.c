@@ -238,7 +238,8 @@ ssize_t nadb_fs_read_full(
 {
     size_t done = 0;
     while (done < len) {
-        ssize_t got = io->pread_file(io, file, (char *)out + done, len - done, offset + done);
+        const size_t part = len - done < NADB_FS_CALL_BYTES ? len - done : NADB_FS_CALL_BYTES;
+        ssize_t got = io->pread_file(io, file, (char *)out + done, part, offset + done);
         if (got < 0) {
             return got;
         }
@@ -265,13 +266,29 @@ static size_t advance_pieces(struct iovec **pieces, size_t count, size_t done)
     return count;
 }
 
+/* Copies the pieces, as far as one call takes them; returns how many that are. */
+static size_t first_pieces(
+    struct iovec out[NADB_FS_IOV_MAX], const struct iovec *pieces, size_t count)
+{
+    size_t left = NADB_FS_CALL_BYTES;
+    size_t taken = 0;
+    while (taken < count && left > 0) {
+        out[taken] = pieces[taken];
+        out[taken].iov_len = out[taken].iov_len < left ? out[taken].iov_len : left;
+        left -= out[taken].iov_len;
+        taken++;
+    }
+    return taken;
+}
+
 int nadb_fs_write_full(
     const struct nadb_fs_io *io, int file, struct iovec *pieces, size_t count, uint64_t offset)
 {
     NADB_ASSERT(count <= NADB_FS_IOV_MAX);
     count = advance_pieces(&pieces, count, 0);
     while (count > 0) {
-        ssize_t done = io->pwritev_file(io, file, pieces, count, offset);
+        struct iovec part[NADB_FS_IOV_MAX];
+        ssize_t done = io->pwritev_file(io, file, part, first_pieces(part, pieces, count), offset);
         if (done < 0) {
             return (int)done;
         }

@@ -193,7 +193,7 @@ Test(blocks, blocks_larger_than_said_lead_through_the_page_cache)
 
 /* ---- reading ---- */
 
-static void read_runs(bool has_direct, uint64_t shorten_nth)
+static void read_runs(bool has_direct, uint64_t shorten_nth, size_t call_bytes)
 {
     struct rig rig;
     set_up(&rig, has_direct);
@@ -204,11 +204,11 @@ static void read_runs(bool has_direct, uint64_t shorten_nth)
         struct nadb_fs_run run = {0};
         for (size_t len = 1; from + len <= rig.len; len += 4801) {
             nadb_faulty_shorten(rig.faulty, shorten_nth);
-            cr_assert_eq(nadb_fs_run_extend(&run, rig.io, file, from, len), 0);
+            cr_assert_eq(nadb_fs_run_extend(&run, rig.io, file, from, len, call_bytes), 0);
             cr_assert_eq(run.len, len);
             cr_assert_eq(memcmp(run.bytes, rig.wanted + from, len), 0);
         }
-        cr_assert_eq(nadb_fs_run_extend(&run, rig.io, file, from, 100000), 0);
+        cr_assert_eq(nadb_fs_run_extend(&run, rig.io, file, from, 100000, call_bytes), 0);
         cr_assert_eq(run.len, rig.len - from, "it ends with the file");
         cr_assert_eq(memcmp(run.bytes, rig.wanted + from, run.len), 0);
         nadb_mem_free(run.memory);
@@ -218,14 +218,20 @@ static void read_runs(bool has_direct, uint64_t shorten_nth)
 
 Test(blocks, a_run_begins_anywhere_and_grows_to_the_end_of_the_file)
 {
-    read_runs(false, 0);
-    read_runs(true, 0);
+    read_runs(false, 0, NADB_FS_CALL_BYTES);
+    read_runs(true, 0, NADB_FS_CALL_BYTES);
 }
 
 Test(blocks, short_reads_change_nothing)
 {
-    read_runs(false, 1);
-    read_runs(true, 1);
+    read_runs(false, 1, NADB_FS_CALL_BYTES);
+    read_runs(true, 1, NADB_FS_CALL_BYTES);
+}
+
+Test(blocks, a_run_is_the_same_in_many_calls)
+{
+    read_runs(false, 0, NADB_FS_BLOCK_BYTES);
+    read_runs(true, 0, NADB_FS_BLOCK_BYTES);
 }
 
 Test(blocks, a_run_of_blocks_larger_than_said_is_read_through_the_page_cache)
@@ -236,7 +242,7 @@ Test(blocks, a_run_of_blocks_larger_than_said_is_read_through_the_page_cache)
     int file = nadb_fs_open_run(rig.io, rig.dir, PATH + 1, true);
     struct nadb_fs_run run = {0};
     nadb_faulty_fail(rig.faulty, NADB_FAULTY_READ, 1, 1, EINVAL);
-    cr_assert_eq(nadb_fs_run_extend(&run, rig.io, file, 10, 8000), 0);
+    cr_assert_eq(nadb_fs_run_extend(&run, rig.io, file, 10, 8000, NADB_FS_CALL_BYTES), 0);
     cr_assert_eq(run.len, 8000);
     cr_assert_eq(memcmp(run.bytes, rig.wanted + 10, 8000), 0);
     nadb_mem_free(run.memory);
@@ -250,16 +256,67 @@ Test(blocks, a_run_that_cannot_grow_stays_as_it_was)
     put_file(&rig, 9000);
     int file = nadb_fs_open_run(rig.io, rig.dir, PATH + 1, true);
     struct nadb_fs_run run = {0};
-    cr_assert_eq(nadb_fs_run_extend(&run, rig.io, file, 10, 100), 0);
+    cr_assert_eq(nadb_fs_run_extend(&run, rig.io, file, 10, 100, NADB_FS_CALL_BYTES), 0);
     nadb_faulty_fail(rig.faulty, NADB_FAULTY_READ, 1, 1, EIO);
-    cr_assert_eq(nadb_fs_run_extend(&run, rig.io, file, 10, 8000), -EIO);
+    cr_assert_eq(nadb_fs_run_extend(&run, rig.io, file, 10, 8000, NADB_FS_CALL_BYTES), -EIO);
     nadb_mem_fail_at(1);
-    cr_assert_eq(nadb_fs_run_extend(&run, rig.io, file, 10, 8000), -ENOMEM);
+    cr_assert_eq(nadb_fs_run_extend(&run, rig.io, file, 10, 8000, NADB_FS_CALL_BYTES), -ENOMEM);
     nadb_mem_fail_at(0);
     cr_assert_eq(run.len, 100);
     cr_assert_eq(memcmp(run.bytes, rig.wanted + 10, 100), 0);
     nadb_mem_free(run.memory);
     tear_down(&rig);
+}
+
+/* ---- how long a call is ---- */
+
+/* Calls since the last time. */
+static uint64_t new_calls(const struct rig *rig, uint64_t *counted)
+{
+    const uint64_t before = *counted;
+    *counted = nadb_faulty_calls(rig->faulty);
+    return *counted - before;
+}
+
+Test(blocks, much_is_read_in_calls_that_are_not_too_long_for_others)
+{
+    struct rig rig;
+    set_up(&rig, true);
+    put_file(&rig, 3 * NADB_FS_CALL_BYTES + 1);
+    char *got = nadb_mem_alloc(rig.len);
+    uint64_t counted = nadb_faulty_calls(rig.faulty);
+    cr_assert_eq(nadb_fs_read_full(rig.io, rig.file, got, rig.len, 0), (ssize_t)rig.len);
+    cr_assert_eq(new_calls(&rig, &counted), 4);
+    cr_assert_eq(memcmp(got, rig.wanted, rig.len), 0);
+    for (size_t times = 1; times <= 4; times *= 4) {
+        struct nadb_fs_run run = {0};
+        const size_t len = 3 * NADB_FS_CALL_BYTES;
+        const size_t call_bytes = times * NADB_FS_CALL_BYTES;
+        cr_assert_eq(nadb_fs_run_extend(&run, rig.io, rig.file, 0, len, call_bytes), 0);
+        cr_assert_eq(new_calls(&rig, &counted), times == 1 ? 3 : 1);
+        cr_assert_eq(memcmp(run.bytes, rig.wanted, len), 0);
+        nadb_mem_free(run.memory);
+    }
+    nadb_mem_free(got);
+    tear_down(&rig);
+}
+
+Test(blocks, much_is_written_in_calls_that_are_not_too_long_for_others)
+{
+    struct rig rig;
+    set_up(&rig, false);
+    const size_t part = NADB_FS_CALL_BYTES - 1000;
+    char *bytes = make(&rig, 3 * part);
+    struct iovec pieces[] = {
+        {.iov_base = bytes, .iov_len = part},
+        {.iov_base = bytes + part, .iov_len = part},
+        {.iov_base = bytes + 2 * part, .iov_len = part},
+    };
+    uint64_t counted = nadb_faulty_calls(rig.faulty);
+    cr_assert_eq(nadb_fs_write_full(rig.io, rig.file, pieces, NADB_ARRAY_LEN(pieces), 0), 0);
+    cr_assert_eq(new_calls(&rig, &counted), 3);
+    rig.len = 3 * part;
+    check_and_tear_down(&rig);
 }
 
 /* ---- the operating system ---- */
