@@ -12,7 +12,7 @@
  * they say which keyspace an entry belongs to. */
 #include "src/store/compact_internal.h"
 
-#define JUDGE_CHUNK 256u
+#define JUDGE_CHUNK 64u
 #define SLOTS_AHEAD 32u /* memory is asked for the slots of the index so far ahead, */
 #define RECS_AHEAD  16u /* and for the records */
 
