@@ -163,9 +163,9 @@ static void read_replies(struct load *load, struct load_conn *conn)
     }
 }
 
-static void open_conn(struct load *load, struct load_conn *conn, char **argv)
+static void open_conn(struct load *load, struct load_conn *conn, const char *host, const char *port)
 {
-    conn->fd = nadb_client_connect(argv[1], argv[2]);
+    conn->fd = nadb_client_connect(host, port);
     conn->out = malloc((size_t)load->pipeline * load->command_len);
     if (!conn->out) {
         nadb_client_give_up("memory");
@@ -175,7 +175,7 @@ static void open_conn(struct load *load, struct load_conn *conn, char **argv)
     }
 }
 
-static void open_all(struct load *load, int poll, char **argv)
+static void open_all(struct load *load, int poll, const char *host, const char *port)
 {
     load->conns = calloc((size_t)load->connections, sizeof *load->conns);
     if (!load->conns) {
@@ -183,7 +183,7 @@ static void open_all(struct load *load, int poll, char **argv)
     }
     for (int64_t idx = 0; idx < load->connections; idx++) {
         struct load_conn *conn = &load->conns[idx];
-        open_conn(load, conn, argv);
+        open_conn(load, conn, host, port);
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = conn};
         if (epoll_ctl(poll, EPOLL_CTL_ADD, conn->fd, &event) < 0) {
             nadb_client_give_up("epoll_ctl");
@@ -226,7 +226,7 @@ int main(int argc, char **argv)
     };
     prepare(&load);
     int poll = epoll_create1(EPOLL_CLOEXEC);
-    open_all(&load, poll, argv);
+    open_all(&load, poll, argv[1], argv[2]);
     uint64_t began_ns = nadb_client_now_ns();
     run(&load, poll);
     printf("%.6f %lld\n", (double)(nadb_client_now_ns() - began_ns) / 1e9, (long long)load.done);

@@ -209,7 +209,7 @@ def bench_others(rows, subject, conn, amounts, value):
     for _ in range(LATE_ROUNDS):
         note_late("nothing else going on", lambda: time.sleep(2))
         write_some(conn, numbers, value)
-        note_late("while half of it is flushed", subject.settle)
+        note_late("while what was written is flushed", subject.settle)
         note_late("while all of it is compacted", lambda: server.call("COMPACT"))
         with tempfile.TemporaryDirectory() as place:
             note_late("while it is backed up", lambda: server.call("BACKUP", f"{place}/backup"))

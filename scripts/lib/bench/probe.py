@@ -30,11 +30,15 @@ class Probe:
             note(f"probe: {ready}")
         return self
 
-    def __exit__(self, *_):
-        lines = self._process.communicate()[0].splitlines()
+    def __exit__(self, kind, *_):
+        *looks, late = self._process.communicate()[0].splitlines() or [""]
+        if kind is not None:
+            return
         if self._process.returncode != 0:
             sys.exit("the probe has failed")
-        self._looks = [tuple(float(word) for word in line.split()) for line in lines]
+        self._looks = [tuple(float(word) for word in line.split()) for line in looks]
+        _, times, seconds = late.split()
+        note(f"probe: {len(looks)} answers; {times} times late itself, {float(seconds) * 1e3:.1f} ms")
 
     def late(self, began, ended):
         """(99th percentile, longest) in seconds of what was due from `began` to `ended`, on the
