@@ -185,7 +185,7 @@ static ssize_t read_blocks(const struct nadb_fs_io *io, int file, char *out, siz
     while (done < wanted && fruitless < FRUITLESS_MAX) {
         size_t from = done - done % NADB_FS_BLOCK_BYTES;
         const size_t left = (size_t)nadb_fs_block_up(wanted) - from;
-        const size_t len = left < call_bytes ? left : call_bytes;
+        const size_t len = nadb_fs_call_len(left, call_bytes);
         ssize_t got = io->pread_file(io, file, out + from, len, offset + from);
         if (got == -EINVAL && io->set_direct(io, file, false) == 0) { /* its blocks are larger */
             got = io->pread_file(io, file, out + from, len, offset + from);

@@ -97,7 +97,8 @@ struct nadb_fs_run {
 };
 
 /* Makes the run, which begins at `from` of the file, `len` bytes long, or as long as the file is,
- * with calls of up to `call_bytes` (whole blocks): 0, or -errno with the run as it was. */
+ * in calls as nadb_fs_call_len has them, of `call_bytes` (whole blocks): 0, or -errno with the run
+ * as it was. */
 NADB_MUST_CHECK int nadb_fs_run_extend(struct nadb_fs_run *run, const struct nadb_fs_io *io,
     int file, uint64_t from, size_t len, size_t call_bytes);
 

@@ -228,7 +228,7 @@ static enum nadb_err fs_replay(struct nadb_backend *backend, uint32_t unit_index
         .to = unit->to,
         .deaths = &fs->deaths,
         .is_lean = fs->is_lean,
-        .is_alone = true,
+        .is_at_start = true,
         .is_hint = unit->is_hint,
     };
     enum nadb_err err = nadb_fs_load(&range, NADB_BACKEND_CHUNK_BYTES, ret_chunk, cursor, reterr);

@@ -238,7 +238,7 @@ ssize_t nadb_fs_read_full(
 {
     size_t done = 0;
     while (done < len) {
-        const size_t part = len - done < NADB_FS_CALL_BYTES ? len - done : NADB_FS_CALL_BYTES;
+        const size_t part = nadb_fs_call_len(len - done, NADB_FS_CALL_BYTES);
         ssize_t got = io->pread_file(io, file, (char *)out + done, part, offset + done);
         if (got < 0) {
             return got;
@@ -270,8 +270,12 @@ static size_t advance_pieces(struct iovec **pieces, size_t count, size_t done)
 static size_t first_pieces(
     struct iovec out[NADB_FS_IOV_MAX], const struct iovec *pieces, size_t count)
 {
-    size_t left = NADB_FS_CALL_BYTES;
+    size_t left = 0;
     size_t taken = 0;
+    for (size_t i = 0; i < count; i++) {
+        left += pieces[i].iov_len;
+    }
+    left = nadb_fs_call_len(left, NADB_FS_CALL_BYTES);
     while (taken < count && left > 0) {
         out[taken] = pieces[taken];
         out[taken].iov_len = out[taken].iov_len < left ? out[taken].iov_len : left;

@@ -29,11 +29,17 @@ enum nadb_fs_open_mode {
 
 #define NADB_FS_BLOCK_BYTES 4096u
 
-/* The most that one call reads or writes while clients are being served. Many kernels let a thread
- * that is in a call keep its processor until the call ends or waits, whoever else wants it: to hand
- * 1 MiB to the disk takes 0.2 ms, to copy 4 MiB to or from the page cache more than 1 ms. So long
- * the loop, and its clients, would wait for a worker on the same processor. */
+/* So much one call reads or writes; a rest of less than a quarter goes with it. Many kernels let a
+ * thread that is in a call keep its processor until the call ends or waits, whoever else wants it:
+ * to hand 1 MiB to the disk takes 0.2 ms, to copy 4 MiB to or from the page cache more than 1 ms.
+ * So long the loop, and its clients, would wait for a worker on the same processor. */
 #define NADB_FS_CALL_BYTES (1u << 18)
+
+/* How much of what is left the next call is to move. */
+static inline size_t nadb_fs_call_len(size_t left, size_t call_bytes)
+{
+    return left <= call_bytes + call_bytes / 4 ? left : call_bytes;
+}
 
 /* Called with each name of a directory but "." and ".."; the name is borrowed. */
 typedef void nadb_fs_name_fn(void *ctx, const char *name);
@@ -74,12 +80,12 @@ const struct nadb_fs_io *nadb_fs_io_system(void);
 /* The same, but nothing goes past the page cache. */
 const struct nadb_fs_io *nadb_fs_io_page_cache(void);
 
-/* Reads until `len` bytes or the end of the file, in calls of NADB_FS_CALL_BYTES: how many, or
+/* Reads until `len` bytes or the end of the file, in calls of nadb_fs_call_len: how many, or
  * -errno. */
 ssize_t nadb_fs_read_full(
     const struct nadb_fs_io *io, int file, void *out, size_t len, uint64_t offset);
 
-/* Writes all pieces (at most NADB_FS_IOV_MAX, changed on the way) in calls as long: 0, or -errno
+/* Writes all pieces (at most NADB_FS_IOV_MAX, changed on the way) in calls like that: 0, or -errno
  * with any part of them written. */
 NADB_MUST_CHECK int nadb_fs_write_full(
     const struct nadb_fs_io *io, int file, struct iovec *pieces, size_t count, uint64_t offset);

@@ -78,7 +78,7 @@ static enum nadb_err fail_at(const struct loading *l, enum nadb_fs_check check, 
 static enum nadb_err read_part(struct loading *l, size_t len)
 {
     const struct nadb_fs_range *range = l->range;
-    const size_t call_bytes = range->is_alone ? NADB_BACKEND_CHUNK_BYTES : NADB_FS_CALL_BYTES;
+    const size_t call_bytes = range->is_at_start ? NADB_BACKEND_CHUNK_BYTES : NADB_FS_CALL_BYTES;
     int result = nadb_fs_run_extend(&l->run, range->io, range->file, range->from, len, call_bytes);
     if (result == -ENOMEM) {
         return nadb_error_set(

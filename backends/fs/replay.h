@@ -37,7 +37,7 @@ struct nadb_fs_range {
     const struct nadb_fs_deaths *deaths; /* NULL: dead_ms is 0 */
     bool is_encoded_wanted;              /* values as they are stored; else as they were put in */
     bool is_lean;                        /* of values only how long they were put in */
-    bool is_alone;                       /* no client is served meanwhile: in long calls */
+    bool is_at_start;                    /* nobody is served yet: in long calls */
     bool is_hint;                        /* the file is a hint, see hint.h; implies is_lean */
 };
 

@@ -278,45 +278,72 @@ static uint64_t new_calls(const struct rig *rig, uint64_t *counted)
     return *counted - before;
 }
 
-Test(blocks, much_is_read_in_calls_that_are_not_too_long_for_others)
+static void read_much(size_t len, uint64_t wanted_calls)
 {
     struct rig rig;
     set_up(&rig, true);
-    put_file(&rig, 3 * NADB_FS_CALL_BYTES + 1);
-    char *got = nadb_mem_alloc(rig.len);
+    put_file(&rig, len);
+    char *got = nadb_mem_alloc(len);
     uint64_t counted = nadb_faulty_calls(rig.faulty);
-    cr_assert_eq(nadb_fs_read_full(rig.io, rig.file, got, rig.len, 0), (ssize_t)rig.len);
-    cr_assert_eq(new_calls(&rig, &counted), 4);
-    cr_assert_eq(memcmp(got, rig.wanted, rig.len), 0);
-    for (size_t times = 1; times <= 4; times *= 4) {
-        struct nadb_fs_run run = {0};
-        const size_t len = 3 * NADB_FS_CALL_BYTES;
-        const size_t call_bytes = times * NADB_FS_CALL_BYTES;
-        cr_assert_eq(nadb_fs_run_extend(&run, rig.io, rig.file, 0, len, call_bytes), 0);
-        cr_assert_eq(new_calls(&rig, &counted), times == 1 ? 3 : 1);
-        cr_assert_eq(memcmp(run.bytes, rig.wanted, len), 0);
-        nadb_mem_free(run.memory);
-    }
+    cr_assert_eq(nadb_fs_read_full(rig.io, rig.file, got, len, 0), (ssize_t)len);
+    cr_assert_eq(new_calls(&rig, &counted), wanted_calls);
+    cr_assert_eq(memcmp(got, rig.wanted, len), 0);
+    int file = nadb_fs_open_run(rig.io, rig.dir, PATH + 1, true);
+    (void)new_calls(&rig, &counted);
+    struct nadb_fs_run run = {0};
+    cr_assert_eq(nadb_fs_run_extend(&run, rig.io, file, 0, len, NADB_FS_CALL_BYTES), 0);
+    cr_assert_eq(new_calls(&rig, &counted), wanted_calls);
+    cr_assert_eq(memcmp(run.bytes, rig.wanted, len), 0);
+    nadb_mem_free(run.memory);
+    (void)rig.io->close_file(rig.io, file);
     nadb_mem_free(got);
     tear_down(&rig);
 }
 
+Test(blocks, much_is_read_in_calls_that_are_not_too_long_for_others)
+{
+    read_much(3 * NADB_FS_CALL_BYTES, 3);
+    read_much(3 * NADB_FS_CALL_BYTES + NADB_FS_CALL_BYTES / 2, 4);
+    read_much(3 * NADB_FS_CALL_BYTES + 2 * NADB_FS_BLOCK_BYTES, 3); /* no call for a little rest */
+}
+
 Test(blocks, much_is_written_in_calls_that_are_not_too_long_for_others)
 {
+    static const size_t lens[] = {0, 10, 0, 5 * NADB_FS_CALL_BYTES / 2, 0, 7, 1000, 0};
+    for (uint64_t shorten_nth = 0; shorten_nth <= 3; shorten_nth++) {
+        struct rig rig;
+        set_up(&rig, false);
+        size_t sum = 0;
+        struct iovec pieces[NADB_ARRAY_LEN(lens)];
+        char *bytes = make(&rig, 3 * NADB_FS_CALL_BYTES);
+        for (size_t i = 0; i < NADB_ARRAY_LEN(lens); i++) {
+            pieces[i] = (struct iovec){.iov_base = bytes + sum, .iov_len = lens[i]};
+            sum += lens[i];
+        }
+        nadb_faulty_shorten(rig.faulty, shorten_nth);
+        uint64_t counted = nadb_faulty_calls(rig.faulty);
+        cr_assert_eq(nadb_fs_write_full(rig.io, rig.file, pieces, NADB_ARRAY_LEN(lens), 0), 0);
+        const uint64_t calls = new_calls(&rig, &counted);
+        cr_assert(shorten_nth == 0 ? calls == 3 : calls >= 3);
+        rig.len = sum;
+        check_and_tear_down(&rig);
+    }
+}
+
+Test(blocks, blocks_larger_than_said_are_met_in_any_call)
+{
     struct rig rig;
-    set_up(&rig, false);
-    const size_t part = NADB_FS_CALL_BYTES - 1000;
-    char *bytes = make(&rig, 3 * part);
-    struct iovec pieces[] = {
-        {.iov_base = bytes, .iov_len = part},
-        {.iov_base = bytes + part, .iov_len = part},
-        {.iov_base = bytes + 2 * part, .iov_len = part},
-    };
-    uint64_t counted = nadb_faulty_calls(rig.faulty);
-    cr_assert_eq(nadb_fs_write_full(rig.io, rig.file, pieces, NADB_ARRAY_LEN(pieces), 0), 0);
-    cr_assert_eq(new_calls(&rig, &counted), 3);
-    rig.len = 3 * part;
-    check_and_tear_down(&rig);
+    set_up(&rig, true);
+    put_file(&rig, 3 * NADB_FS_CALL_BYTES);
+    int file = nadb_fs_open_run(rig.io, rig.dir, PATH + 1, true);
+    struct nadb_fs_run run = {0};
+    nadb_faulty_fail(rig.faulty, NADB_FAULTY_READ, 2, 1, EINVAL);
+    cr_assert_eq(nadb_fs_run_extend(&run, rig.io, file, 0, rig.len, NADB_FS_CALL_BYTES), 0);
+    cr_assert_eq(run.len, rig.len);
+    cr_assert_eq(memcmp(run.bytes, rig.wanted, rig.len), 0);
+    nadb_mem_free(run.memory);
+    (void)rig.io->close_file(rig.io, file);
+    tear_down(&rig);
 }
 
 /* ---- the operating system ---- */

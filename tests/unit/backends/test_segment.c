@@ -308,6 +308,36 @@ Test(segment, loading_hands_out_what_was_appended_whatever_the_chunk)
     teardown(b);
 }
 
+/* Calls that loading all of the range at once takes. */
+static uint64_t load_calls(struct bench *b, struct nadb_fs_range *range)
+{
+    struct nadb_replay_chunk chunk;
+    uint64_t next;
+    const uint64_t before = nadb_faulty_calls(b->faulty);
+    cr_assert_eq(nadb_fs_load(range, 100u << 20, &chunk, &next, NULL), NADB_OK);
+    cr_assert_eq(next, range->to);
+    nadb_fs_chunk_free(&chunk);
+    return nadb_faulty_calls(b->faulty) - before;
+}
+
+Test(segment, loading_takes_long_calls_only_at_the_start)
+{
+    struct bench *b = new_bench();
+    cr_assert_eq(append(b, 1, 3u << 20, false, NULL), NADB_OK);
+    struct nadb_fs_range range = {
+        .io = b->io,
+        .file = b->segment.file,
+        .name = b->segment.name,
+        .seed = b->segment.seed,
+        .from = NADB_SEGMENT_HEADER_BYTES,
+        .to = b->segment.end.offset,
+    };
+    cr_assert_geq(load_calls(b, &range), (3u << 20) / NADB_FS_CALL_BYTES);
+    range.is_at_start = true;
+    cr_assert_leq(load_calls(b, &range), 2);
+    teardown(b);
+}
+
 Test(segment, dead_ms_is_the_latest_time_from_here_on)
 {
     static const uint64_t walls[] = {50, 40, 45, 90, 20, 70, 70, 60};
