@@ -28,7 +28,7 @@
 
 /* Background work of one turn: as long as the clients took, within these bounds. So background work
  * always gets its share of a busy loop, and who asks while nobody else does waits for the least of
- * it only. A turn costs about 3 us beside: less than the least would not be worth it. */
+ * it, and of what cannot be divided, only. A turn costs about 3 us beside. */
 #define NADB_LOOP_STEP_MIN_US 50u
 #define NADB_LOOP_STEP_MAX_US 1000u
 #define NADB_LOOP_DUE_MS_MAX  100u  /* the store is looked after at least that often */

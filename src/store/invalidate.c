@@ -29,8 +29,8 @@
 #include "src/base/mem.h"
 #include "src/store/store_internal.h"
 
-#define IDS_CHUNK   256u
-#define VISIT_CHUNK 256u
+#define IDS_CHUNK   64u
+#define VISIT_CHUNK 64u
 
 struct nadb_invalidation {
     struct nadb_space *space; /* NULL: it is gone */
