@@ -29,7 +29,7 @@ enum nadb_fs_open_mode {
 
 #define NADB_FS_BLOCK_BYTES 4096u
 
-/* So much one call reads or writes; a rest of less than a quarter goes with it. Many kernels let a
+/* So much one call reads or writes; a rest of up to a quarter goes with it. Many kernels let a
  * thread that is in a call keep its processor until the call ends or waits, whoever else wants it:
  * to hand 1 MiB to the disk takes 0.2 ms, to copy 4 MiB to or from the page cache more than 1 ms.
  * So long the loop, and its clients, would wait for a worker on the same processor. */

@@ -278,19 +278,26 @@ Test(segment, every_location_names_its_record)
     teardown(b);
 }
 
+/* The range of all that was appended. */
+static struct nadb_fs_range all_of(const struct bench *b)
+{
+    return (struct nadb_fs_range){
+        .io = b->io,
+        .file = b->segment.file,
+        .name = b->segment.name,
+        .seed = b->segment.seed,
+        .slot = b->segment.slot,
+        .from = NADB_SEGMENT_HEADER_BYTES,
+        .to = b->segment.end.offset,
+    };
+}
+
 Test(segment, loading_hands_out_what_was_appended_whatever_the_chunk)
 {
     struct bench *b = new_bench();
     cr_assert_eq(append(b, 1999, 2000, false, NULL), NADB_OK);
     cr_assert_eq(append(b, 1, 3u << 20, false, NULL), NADB_OK);
-    struct nadb_fs_range range = {
-        .io = b->io,
-        .file = b->segment.file,
-        .name = b->segment.name,
-        .seed = b->segment.seed,
-        .slot = 3,
-        .to = b->segment.end.offset,
-    };
+    struct nadb_fs_range range = all_of(b);
     static const size_t chunk_bytes[] = {1, 100, 1u << 20, 100u << 20};
     for (size_t i = 0; i < NADB_ARRAY_LEN(chunk_bytes); i++) {
         size_t count = 0;
@@ -324,14 +331,7 @@ Test(segment, loading_takes_long_calls_only_at_the_start)
 {
     struct bench *b = new_bench();
     cr_assert_eq(append(b, 1, 3u << 20, false, NULL), NADB_OK);
-    struct nadb_fs_range range = {
-        .io = b->io,
-        .file = b->segment.file,
-        .name = b->segment.name,
-        .seed = b->segment.seed,
-        .from = NADB_SEGMENT_HEADER_BYTES,
-        .to = b->segment.end.offset,
-    };
+    struct nadb_fs_range range = all_of(b);
     cr_assert_geq(load_calls(b, &range), (3u << 20) / NADB_FS_CALL_BYTES);
     range.is_at_start = true;
     cr_assert_leq(load_calls(b, &range), 2);
